@@ -21,7 +21,7 @@ from libs.contracts.events import (
     WarehousePublished,
 )
 
-__all__ = ["BATCHES", "ARCHIVE", "DATASET_GROUPS", "GROUPS", "QUALITY", "STEPS", "STREAMS", "WAREHOUSE"]
+__all__ = ["ARCHIVE", "BATCHES", "DATASET_GROUPS", "GROUPS", "QUALITY", "STEPS", "STREAMS", "WAREHOUSE"]
 
 BATCHES: Final = "drp.batches"
 WAREHOUSE: Final = "drp.warehouse"
