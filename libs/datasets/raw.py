@@ -1,0 +1,80 @@
+"""RAW's table as it follows from the contract, and what must change in one that exists. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from libs.datasets.model import RAW_COLUMNS_AFTER, RAW_COLUMNS_BEFORE, Dataset, quoted
+
+__all__ = ["RawChanges", "raw_changes", "raw_columns", "raw_table_ddl"]
+
+_MODIFIERS = {
+    "id": " GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+    "ingested_at": " DEFAULT now()",
+    "origin": " DEFAULT 'live'",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RawChanges:
+    """add: columns to add, (name, Postgres type, nullable), safe on a table with rows when conflicts is empty.
+    conflicts: differences that only a person can settle, one readable line each."""
+
+    add: list[tuple[str, str, bool]]
+    conflicts: list[str]
+
+
+def raw_columns(dataset: Dataset) -> tuple[tuple[str, str, bool], ...]:
+    """(name, Postgres type, nullable) of every column of the RAW table, in order."""
+    own = tuple((column.name, column.postgres_type, not column.required) for column in dataset.columns)
+    return (*RAW_COLUMNS_BEFORE, *own, *RAW_COLUMNS_AFTER)
+
+
+def raw_table_ddl(dataset: Dataset) -> str:
+    """The statements that make the RAW table and its index; the caller makes sure that none exists."""
+    lines = [
+        f"    {quoted(name)} {kind}{'' if nullable else ' NOT NULL'}{_MODIFIERS.get(name, '')}"
+        for name, kind, nullable in raw_columns(dataset)
+    ]
+    body = ",\n".join([*lines, "    UNIQUE (source_system, event_id)"])
+    return (
+        f"-- one row per accepted event of {dataset.name}\n"
+        f"CREATE TABLE {dataset.raw_table} (\n{body}\n);\n"
+        f"CREATE INDEX {quoted(dataset.name + '_raw_batch')} ON {dataset.raw_table} (batch_id);\n"
+    )
+
+
+def raw_changes(dataset: Dataset, existing: Mapping[str, str]) -> RawChanges:
+    """Compare the contract with the table that exists.
+
+    existing maps column name to `format_type(atttypid, atttypmod)`; empty if there is no table (then every
+    column is in `add`: use raw_table_ddl instead).
+    """
+    wanted = raw_columns(dataset)
+    if not existing:
+        return RawChanges(add=list(wanted), conflicts=[])
+    add: list[tuple[str, str, bool]] = []
+    conflicts: list[str] = []
+    for name, kind, nullable in wanted:
+        found = existing.get(name)
+        if found is None and nullable:
+            add.append((name, kind, nullable))
+        elif found is None:
+            conflicts.append(
+                f"{dataset.raw_table} has rows without {name}: a new column must be optional; "
+                f"write `required: false` for it in {dataset.path / 'contract.yaml'}"
+            )
+        elif found != kind:
+            conflicts.append(
+                f"{dataset.raw_table}.{name} is {found}, the contract says {kind}; "
+                f"write `physicalType: {found}` or give the new shape a new physicalName"
+            )
+    known = {name for name, _, _ in wanted}
+    for name, found in existing.items():
+        if name not in known:
+            conflicts.append(
+                f"{dataset.raw_table}.{name} ({found}) is missing from the contract; "
+                f"put it back in {dataset.path / 'contract.yaml'}, with `required: false` if events no longer carry it"
+            )
+    return RawChanges(add=add, conflicts=conflicts)
