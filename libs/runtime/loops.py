@@ -1,0 +1,79 @@
+"""Work that a service does again and again: reconciling, closing, trimming."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from libs.errors import Permanent, Transient
+
+__all__ = ["Loop"]
+
+LONGEST_PAUSE: Final = 30.0
+
+log = logging.getLogger(__name__)
+
+
+class Loop:
+    """Calls `work` every so many seconds, first at once; sooner after nudge().
+
+    Transient: back-off, told at the first failure and at recovery. Permanent: told once for each new message, and
+    tried again at the usual time. Anything else is a mistake of ours: it leaves run(), and with it the service.
+    """
+
+    def __init__(self, seconds: float, work: Callable[[], Awaitable[object]], *, name: str) -> None:
+        self.name = name
+        self._seconds = seconds
+        self._work = work
+        self._wake = asyncio.Event()
+        self._failures = 0
+        self._told: str | None = None
+
+    def nudge(self) -> None:
+        """Have the work done now."""
+        self._wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until stop is set; a call under way is finished."""
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            while not stop.is_set():
+                self._wake.clear()
+                await self._once()
+                await self._pause(stopping)
+        finally:
+            stopping.cancel()
+
+    async def _once(self) -> None:
+        began = time.monotonic()
+        try:
+            await self._work()
+        except Transient as error:
+            self._failures += 1
+            if self._failures == 1:
+                log.warning("%s: %s; trying again", self.name, error)
+        except Permanent as error:
+            self._failures = 0
+            if str(error) != self._told:
+                log.error("%s: %s", self.name, error)
+            self._told = str(error)
+        else:
+            if self._failures or self._told:
+                log.info("%s works again (%.1f s)", self.name, time.monotonic() - began)
+            self._failures, self._told = 0, None
+
+    async def _pause(self, stopping: asyncio.Future[bool]) -> None:
+        seconds = self._seconds
+        if self._failures:
+            seconds = min(max(seconds, 0.1) * 2 ** min(self._failures, 10), max(LONGEST_PAUSE, seconds))
+        waking = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait({waking, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waking
