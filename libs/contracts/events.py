@@ -99,7 +99,7 @@ class WarehouseBuilt(PipelineEvent, frozen=True, kw_only=True):
 
 
 class WarehousePublished(PipelineEvent, frozen=True, kw_only=True):
-    """The pointer moved: readers see this generation from now on. reason is `passed`, `accepted` or `rollback`."""
+    """The pointer moved: readers see this generation now. reason is `passed`, `accepted` or `rollback`."""
 
     type: ClassVar[str] = "warehouse.published"
 

@@ -1,0 +1,237 @@
+"""What the platform knows, as rows: the read side that the command line and the console share.
+
+Every function takes an open Postgres and returns plain dictionaries, named by their SQL's columns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+from libs.adapters.postgres import Postgres
+from libs.errors import Permanent, Transient
+
+__all__ = [
+    "audit_rows",
+    "batch",
+    "batches",
+    "find_batch_id",
+    "generations",
+    "judged_generations",
+    "ledger",
+    "quality_failures",
+    "quality_results",
+    "quarantine",
+    "quarantined_event",
+    "wait_for_batch",
+]
+
+Record = dict[str, object]
+
+_BATCHES = """
+-- one row per batch, newest first
+SELECT id, dataset, status, opened_at, closed_at, close_reason, received, accepted, duplicate, quarantined,
+       conflicts, dead_lettered, generation, last_generation, verdict, archived_at, held_reason, trace_id
+FROM ops.batch_status
+WHERE ($1::text IS NULL OR dataset = $1) AND ($2::text IS NULL OR status = $2)
+ORDER BY opened_at DESC
+LIMIT $3
+"""
+
+_BATCH = """
+-- one row: the batch
+SELECT id, dataset, status, opened_by, opened_at, closed_at, close_reason, received, accepted, duplicate,
+       quarantined, conflicts, dead_lettered, first_event_time, last_event_time, generation, last_generation,
+       verdict, held_at, held_reason, archived_at, trace_id, traceparent
+FROM ops.batch_status WHERE id = $1
+"""
+
+_BATCH_IDS = """
+-- one row per batch whose id starts so
+SELECT id FROM ops.batches WHERE id::text LIKE $1 || '%' ORDER BY opened_at DESC LIMIT 2
+"""
+
+_BATCH_GENERATIONS = """
+-- one row per generation that applied the batch
+SELECT g.number, g.state, g.kind, g.verdict, g.staged, g.rejected, g.superseded, g.started_at, g.built_at,
+       g.published_at, g.error
+FROM ops.generation_batches gb JOIN ops.generations g ON g.number = gb.generation
+WHERE gb.batch_id = $1 ORDER BY g.number
+"""
+
+_BATCH_OBJECTS = """
+-- one row per object of the batch's archive
+SELECT key, kind, bytes, records, sha256, stored_at FROM ops.archive_objects WHERE batch_id = $1 ORDER BY key
+"""
+
+_AUDIT = """
+-- one row per step of the batch: its own, and those of the generations that applied it
+SELECT flow_name, flow_run_id, status, started_at, ended_at, duration_seconds, records_processed, error_message
+FROM ops.pipeline_flow_audit
+WHERE flow_run_id = $1::text OR metadata -> 'batches' ? $1::text
+ORDER BY started_at, id
+"""
+
+_LEDGER = """
+-- one row per dataset
+SELECT dataset, batches, landed, accepted, duplicate, quarantined, conflicts, dead_lettered, held, published,
+       unpublished
+FROM ops.ledger ORDER BY dataset
+"""
+
+_GENERATIONS = """
+-- one row per generation, newest first
+SELECT g.number, g.dataset, g.state, (p.generation = g.number) AS current, g.kind, g.parent, g.verdict, g.staged,
+       g.rejected, g.superseded, g.bytes, g.watermark, g.started_at, g.built_at, g.published_at, g.archive_state,
+       g.error
+FROM ops.generations g LEFT JOIN ops.warehouse_pointer p USING (dataset)
+WHERE $1::text IS NULL OR g.dataset = $1
+ORDER BY g.number DESC LIMIT $2
+"""
+
+_RESULTS = """
+-- one row per rule judged on the generation
+SELECT generation, rule, kind, status, expectation, tolerance, observed, evaluated, unexpected, detail, judged_at
+FROM ops.quality_results WHERE generation = $1
+ORDER BY CASE status WHEN 'fail' THEN 0 WHEN 'error' THEN 1 WHEN 'not run' THEN 2 ELSE 3 END, rule
+"""
+
+_FAILURES = """
+-- one row per row that broke a rule of the generation
+SELECT rule, source_system, event_id, business_key, observed
+FROM ops.quality_failures WHERE generation = $1 ORDER BY rule, source_system, event_id LIMIT $2
+"""
+
+_JUDGED = """
+-- one row per judged generation, newest first
+SELECT g.number AS generation, g.dataset, g.state, g.verdict, g.verdict_at,
+       count(*) FILTER (WHERE r.status = 'pass') AS passed, count(*) FILTER (WHERE r.status = 'fail') AS failed,
+       count(*) FILTER (WHERE r.status = 'not run') AS not_run, count(*) FILTER (WHERE r.status = 'error') AS errors,
+       array_agg(r.rule ORDER BY r.rule) FILTER (WHERE r.status IN ('fail', 'error')) AS broken
+FROM ops.generations g JOIN ops.quality_results r ON r.generation = g.number
+WHERE $1::text IS NULL OR g.dataset = $1
+GROUP BY g.number ORDER BY g.number DESC LIMIT $2
+"""
+
+_QUARANTINE = """
+-- one row per quarantined slot, newest first, without its bytes
+SELECT id, dataset, reason, detail, field, source_system, event_id, batch_id, disposition, state, created_at,
+       octet_length(original) AS bytes
+FROM raw.quarantine
+WHERE ($1::text IS NULL OR dataset = $1) AND ($2::text IS NULL OR reason = $2) AND ($3::uuid IS NULL OR batch_id = $3)
+ORDER BY id DESC LIMIT $4
+"""
+
+_QUARANTINED = """
+-- one row: a quarantined slot with its original bytes
+SELECT id, dataset, stream, stream_entry_id, stream_position, batch_id, disposition, reason, detail, field,
+       source_system, event_id, dataschema, trace_id, state, created_at, settled_at, original
+FROM raw.quarantine WHERE id = $1
+"""
+
+
+async def batches(
+    postgres: Postgres, *, dataset: str | None = None, status: str | None = None, limit: int = 50
+) -> list[Record]:
+    return [dict(row) for row in await postgres.fetch(_BATCHES, dataset, status, limit)]
+
+
+async def find_batch_id(postgres: Postgres, text: str) -> uuid.UUID:
+    """The batch that the text names: an id, the start of one, or `last`.
+
+    Raises:
+        Permanent: no batch, or more than one, is meant.
+    """
+    if text == "last":
+        rows = await postgres.fetch("SELECT id FROM ops.batches ORDER BY opened_at DESC LIMIT 1")
+    else:
+        rows = await postgres.fetch(_BATCH_IDS, text.lower().replace("%", ""))
+    if len(rows) == 1:
+        found: uuid.UUID = rows[0]["id"]
+        return found
+    said = "no batch has such an id" if not rows else "more than one batch starts so"
+    raise Permanent(f"{text!r} names no batch", why=said, fix="drp batches ls")
+
+
+async def batch(postgres: Postgres, batch_id: uuid.UUID) -> Record:
+    """A batch with its generations, rules that stopped it, archive objects and audit rows."""
+    row = await postgres.fetchrow(_BATCH, batch_id)
+    if row is None:
+        raise Permanent(f"there is no batch {batch_id}", fix="drp batches ls")
+    record: Record = dict(row)
+    record["generations"] = [dict(each) for each in await postgres.fetch(_BATCH_GENERATIONS, batch_id)]
+    record["objects"] = [dict(each) for each in await postgres.fetch(_BATCH_OBJECTS, batch_id)]
+    record["audit"] = await audit_rows(postgres, str(batch_id))
+    generation = row["last_generation"]
+    checks = [] if generation is None else await quality_results(postgres, generation)
+    record["broken_rules"] = [check for check in checks if check["status"] in ("fail", "error")]
+    return record
+
+
+async def wait_for_batch(postgres: Postgres, batch_id: uuid.UUID, *, timeout: float) -> str:
+    """Wait until the batch is published, held, empty or blocked; its status then.
+
+    Args:
+        timeout: seconds.
+
+    Raises:
+        Transient: the time was up.
+    """
+    deadline = asyncio.get_running_loop().time() + timeout
+    while True:
+        row = await postgres.fetchrow("SELECT status FROM ops.batch_status WHERE id = $1", batch_id)
+        if row is None:
+            raise Permanent(f"there is no batch {batch_id}", fix="drp batches ls")
+        status: str = row["status"]
+        if status in ("published", "held", "empty", "blocked"):
+            return status
+        if asyncio.get_running_loop().time() > deadline:
+            raise Transient(f"batch {batch_id} is still {status} after {timeout:g} s", fix="drp status --health")
+        await asyncio.sleep(0.2)
+
+
+async def audit_rows(postgres: Postgres, run_id: str) -> list[Record]:
+    return [dict(row) for row in await postgres.fetch(_AUDIT, run_id)]
+
+
+async def ledger(postgres: Postgres) -> list[Record]:
+    return [dict(row) for row in await postgres.fetch(_LEDGER)]
+
+
+async def generations(postgres: Postgres, *, dataset: str | None = None, limit: int = 30) -> list[Record]:
+    return [dict(row) for row in await postgres.fetch(_GENERATIONS, dataset, limit)]
+
+
+async def judged_generations(postgres: Postgres, *, dataset: str | None = None, limit: int = 30) -> list[Record]:
+    return [dict(row) for row in await postgres.fetch(_JUDGED, dataset, limit)]
+
+
+async def quality_results(postgres: Postgres, generation: int) -> list[Record]:
+    return [dict(row) for row in await postgres.fetch(_RESULTS, generation)]
+
+
+async def quality_failures(postgres: Postgres, generation: int, *, limit: int = 100) -> list[Record]:
+    return [dict(row) for row in await postgres.fetch(_FAILURES, generation, limit)]
+
+
+async def quarantine(
+    postgres: Postgres,
+    *,
+    dataset: str | None = None,
+    reason: str | None = None,
+    batch_id: uuid.UUID | None = None,
+    limit: int = 50,
+) -> list[Record]:
+    return [dict(row) for row in await postgres.fetch(_QUARANTINE, dataset, reason, batch_id, limit)]
+
+
+async def quarantined_event(postgres: Postgres, number: int) -> Record:
+    """One quarantined slot, its original bytes included.
+
+    Raises:
+        Permanent: there is none with this number.
+    """
+    row = await postgres.fetchrow(_QUARANTINED, number)
+    if row is None:
+        raise Permanent(f"nothing is quarantined under number {number}", fix="drp quarantine ls")
+    return dict(row)

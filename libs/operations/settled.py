@@ -1,0 +1,109 @@
+"""Is anything still on its way? The condition behind `drp batches wait --all`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from libs.adapters.bus import Bus
+from libs.adapters.postgres import Postgres
+from libs.contracts.streams import DATASET_GROUPS, GROUPS
+from libs.datasets import Dataset
+from libs.errors import Transient
+
+__all__ = ["Unsettled", "unsettled", "wait_until_settled"]
+
+_EVERY: Final = 0.2
+
+_STATE: Final = """
+-- one row: what Postgres knows to be unfinished
+SELECT
+    (SELECT count(*) FROM ops.batches WHERE state = 'open' AND received + dead_lettered > 0) AS open,
+    (SELECT count(*) FROM ops.batch_status WHERE status IN ('closed', 'building', 'built', 'passed')) AS unpublished,
+    (SELECT count(*) FROM ops.batch_status WHERE status = 'blocked') AS blocked,
+    (SELECT count(*) FROM ops.generations WHERE state IN ('building', 'built', 'passed')) AS candidates,
+    (SELECT count(*) FROM ops.rebuild_requests WHERE generation IS NULL) AS rebuilds,
+    (SELECT count(*) FROM ops.outbox WHERE published_at IS NULL) AS outbox,
+    CASE WHEN $1 THEN
+        (SELECT count(*) FROM ops.batches
+         WHERE state = 'closed' AND archived_at IS NULL AND received + dead_lettered > 0)
+        + (SELECT count(*) FROM ops.generations WHERE state = 'published' AND archive_state = 'pending')
+    ELSE 0 END AS unarchived
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsettled:
+    """How much is unfinished, by kind. blocked batches wait for a person, not for time."""
+
+    in_flight: int
+    open: int
+    unpublished: int
+    unarchived: int
+    outbox: int
+    blocked: int
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self.in_flight or self.open or self.unpublished or self.unarchived or self.outbox)
+
+    def __str__(self) -> str:
+        parts = {
+            "in flight": self.in_flight,
+            "open batches": self.open,
+            "unpublished": self.unpublished,
+            "unarchived": self.unarchived,
+            "events to announce": self.outbox,
+            "blocked": self.blocked,
+        }
+        return ", ".join(f"{count:,} {name}" for name, count in parts.items() if count) or "nothing on its way"
+
+
+async def unsettled(postgres: Postgres, bus: Bus, datasets: Mapping[str, Dataset], *, archive: bool) -> Unsettled:
+    """Look once. The streams are read first: what leaves them while we look is then seen in Postgres."""
+    groups = {dataset.stream: DATASET_GROUPS for dataset in datasets.values()} | GROUPS
+    in_flight = 0
+    for stream, names in groups.items():
+        for name in names:
+            in_flight += await bus.unhandled_count(stream, name)
+    row = await postgres.fetchrow(_STATE, archive)
+    assert row is not None  # a SELECT of scalars has one row
+    return Unsettled(
+        in_flight=in_flight,
+        open=row["open"],
+        unpublished=row["unpublished"] + row["candidates"] + row["rebuilds"],
+        unarchived=row["unarchived"],
+        outbox=row["outbox"],
+        blocked=row["blocked"],
+    )
+
+
+async def wait_until_settled(
+    postgres: Postgres,
+    bus: Bus,
+    datasets: Mapping[str, Dataset],
+    *,
+    timeout: float,
+    archive: bool = True,
+    on_progress: Callable[[Unsettled], None] = lambda _: None,
+) -> Unsettled:
+    """Wait until nothing but blocked batches is left.
+
+    Args:
+        timeout: seconds.
+        archive: whether batches and generations must be archived too.
+
+    Raises:
+        Transient: the time was up; says what was left.
+    """
+    deadline = asyncio.get_running_loop().time() + timeout
+    while True:
+        now = await unsettled(postgres, bus, datasets, archive=archive)
+        on_progress(now)
+        if not now.waiting:
+            return now
+        if asyncio.get_running_loop().time() > deadline:
+            raise Transient(f"not settled within {timeout:g} s", why=str(now), fix="drp status --health")
+        await asyncio.sleep(_EVERY)
