@@ -13,6 +13,7 @@ import pytest
 import redis
 from psycopg import sql
 
+from libs.adapters.postgres import migrate
 from libs.runtime.embedded.objects import ObjectServer
 from libs.runtime.embedded.postgres import PostgresServer
 from libs.runtime.embedded.redis import RedisServer
@@ -20,7 +21,6 @@ from libs.runtime.embedded.traces import TraceServer
 from libs.runtime.processes import free_port
 from libs.testing.servers import RestartableRedis, S3Endpoint
 
-MIGRATIONS = Path(__file__).parents[1] / "deploy" / "migrations"
 NUMBERS = itertools.count(1)
 
 
@@ -54,7 +54,7 @@ def redis_server(tmp_path: Path) -> Iterator[RestartableRedis]:
 
 @pytest.fixture
 def debian_redis(tmp_path: Path) -> Iterator[RestartableRedis]:
-    """The same on Debian's redis-server, a second engine of the version that the platform promises to need."""
+    """The same on Debian's redis-server, of the oldest version that the platform runs on."""
     yield from _restartable(tmp_path, binary=_redis_of_the_system())
 
 
@@ -83,14 +83,14 @@ def _postgres(servers_folder: Path) -> Iterator[PostgresServer]:
     server = PostgresServer(servers_folder, free_port(), fsync=False)
     server.start()
     server.wait_ready()
-    _migrate(server.url)
+    asyncio.run(migrate(server.url))
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
 def postgres_template(_postgres: PostgresServer) -> str:
-    """The URL of the migrated database that every test's own is copied from. Nobody may stay connected to it."""
+    """The URL of the migrated database that every test's own is copied from; don't stay connected."""
     return _postgres.url
 
 
@@ -121,17 +121,6 @@ def empty_postgres_url(_postgres: PostgresServer) -> Iterator[str]:
 
 def _sibling(url: str, database: str) -> str:
     return f"{url.rpartition('/')[0]}/{database}"
-
-
-def _migrate(url: str) -> None:
-    import libs.adapters.postgres
-
-    if migrate := getattr(libs.adapters.postgres, "migrate", None):
-        asyncio.run(migrate(url))
-        return
-    with psycopg.connect(url) as connection:
-        for path in sorted(MIGRATIONS.glob("*.sql")):
-            connection.execute(path.read_bytes())
 
 
 @pytest.fixture(scope="session")

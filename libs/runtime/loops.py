@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Literal
 
 from libs.errors import Permanent, Transient
 
@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 class Loop:
     """Calls `work` every so many seconds, first at once; sooner after nudge().
 
-    Transient: back-off, told at the first failure and at recovery. Permanent: told once for each new message, and
-    tried again at the usual time. Anything else is a mistake of ours: it leaves run(), and with it the service.
+    Transient: back-off, told at the first failure and at recovery. Permanent: told once for a new message
+    and tried again at the usual time. Anything else is a mistake of ours: it leaves run(), and so the service.
     """
 
     def __init__(self, seconds: float, work: Callable[[], Awaitable[object]], *, name: str) -> None:
@@ -39,7 +39,7 @@ class Loop:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until stop is set; a call under way is finished."""
-        stopping = asyncio.ensure_future(stop.wait())
+        stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
                 self._wake.clear()
@@ -66,11 +66,11 @@ class Loop:
                 log.info("%s works again (%.1f s)", self.name, time.monotonic() - began)
             self._failures, self._told = 0, None
 
-    async def _pause(self, stopping: asyncio.Future[bool]) -> None:
+    async def _pause(self, stopping: asyncio.Task[Literal[True]]) -> None:
         seconds = self._seconds
         if self._failures:
             seconds = min(max(seconds, 0.1) * 2 ** min(self._failures, 10), max(LONGEST_PAUSE, seconds))
-        waking = asyncio.ensure_future(self._wake.wait())
+        waking = asyncio.create_task(self._wake.wait())
         try:
             await asyncio.wait({waking, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:

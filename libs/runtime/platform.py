@@ -59,7 +59,11 @@ class Platform:
         """
         async with self._opening:
             if self._objects is None:
-                from libs.adapters.objects import Objects
+                from libs.adapters.objects import Objects  # noqa: PLC0415 - half a second, for few
 
                 self._objects = await Objects.open_from(self.settings)
             return self._objects
+
+    async def close_objects(self) -> None:
+        if self._objects is not None:
+            await self._objects.close()

@@ -1,7 +1,7 @@
 """What every process of the platform is told by its environment. A room adds its own in a subclass.
 
-A DRP_ name wins over the standard one of other tools (AWS_*, OTEL_*). Any setting NAME may instead be given as
-NAME_FILE: the file's content, without the white space around it. An empty variable counts as not set.
+A DRP_ name wins over the standard one of other tools (AWS_*, OTEL_*). Any setting NAME may instead be given
+as NAME_FILE: the file's content, without the white space around it. An empty variable counts as not set.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ class ServiceSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
         return init_settings, env_settings, _FromFiles(settings_cls)
 
 

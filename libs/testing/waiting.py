@@ -13,7 +13,7 @@ __all__ = ["until"]
 T = TypeVar("T")
 
 
-async def until(condition: Callable[[], T | Awaitable[T]], *, timeout: float = 10, every: float = 0.02) -> T:
+async def until(condition: Callable[[], T | Awaitable[T]], *, timeout: float = 10, every: float = 0.02) -> T:  # noqa: ASYNC109 - the usual name
     """What the condition returns once that is truthy. timeout and every in seconds.
 
     Raises:

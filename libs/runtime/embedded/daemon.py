@@ -1,4 +1,4 @@
-"""One child process that serves: its log, its pid file, its end. Known by pid and start time, never by name."""
+"""One child process that serves: its log, its pid file, its end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _PidFile(msgspec.Struct, frozen=True):
 class Daemon:
     """A process that lives as long as its parent lets it, under `folder`.
 
-    Start it from a thread that lives as long as the process (the main one): the kernel ends it with that thread.
+    Start it from a thread that lives as long as the process (the main one): the kernel ends it with that.
 
     Args:
         name: of the pid file run/<name>.pid and the log logs/<name>.log.
@@ -74,7 +74,8 @@ class Daemon:
                     stderr=log,
                     env=None if env is None else dict(env),
                     cwd="/",
-                    start_new_session=True,  # Ctrl-C is for the parent alone, which ends this one in its order
+                    # Ctrl-C is for the parent alone, which ends this one in its order.
+                    start_new_session=True,
                 )
             except OSError as error:
                 raise Permanent(f"cannot start {self.name}", why=str(error)) from error

@@ -1,6 +1,6 @@
-"""Become a server that dies with its parent and, if asked, isn't root. Run by path: `python -I -S launch.py …`.
+"""Become a server that dies with its parent and, if asked, isn't root.
 
-    launch.py PARENT_PID DEATH_SIGNAL USER|- COMMAND…
+    python -I -S launch.py PARENT_PID DEATH_SIGNAL USER|- COMMAND…
 
 A program of its own, because what it does belongs between fork and exec, and Python code may not safely run
 there in a process with threads. Only the standard library: it starts in some 15 ms.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pwd
 import sys
 
 PR_SET_PDEATHSIG = 1
@@ -45,8 +46,6 @@ def die_with(parent: int, number: int) -> None:
 
 def become(user: str) -> None:
     """Change from root to the user, with the power to pass by file permissions if there is one to keep."""
-    import pwd
-
     entry = pwd.getpwnam(user)
     linux = sys.platform.startswith("linux")
     libc = ctypes.CDLL(None, use_errno=True)
@@ -73,7 +72,7 @@ def main(arguments: list[str]) -> None:
         become(user)
     if sys.platform.startswith("linux") and number != "0":
         die_with(int(parent), int(number))
-    os.execv(command[0], command)
+    os.execv(command[0], command)  # noqa: S606 - that no shell is in between is the point
 
 
 if __name__ == "__main__":

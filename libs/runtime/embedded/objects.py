@@ -1,4 +1,4 @@
-"""An S3 server (moto, as its own process) whose objects outlive it: on disk before the reply, there again after."""
+"""An S3 server (moto, as its own process) whose objects outlive it."""
 
 from __future__ import annotations
 

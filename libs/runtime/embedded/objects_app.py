@@ -2,9 +2,10 @@
 
     python -m libs.runtime.embedded.objects_app --folder F --port P
 
-One file an object: a line of JSON (key, metadata, checksums), then the body. One request at a time touches the
-objects, so `If-None-Match: *` is decided once, and nobody is shown an object that isn't on disk yet. Bodies stay
-on disk, not in memory. Not kept over a restart: unfinished multipart uploads, old versions, bucket settings.
+One file an object: a line of JSON (key, metadata, checksums), then the body. One request at a time touches
+the objects, so `If-None-Match: *` is decided once, and nobody is shown an object that isn't on disk yet.
+Bodies stay on disk, not in memory. Not kept over a restart: unfinished multipart uploads, old versions,
+bucket settings.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ class Store:
         held.checksum_algorithm = kept.checksum_algorithm
         held.checksum_type = kept.checksum_type
         held.contentsize = kept.size
-        held._value_buffer = BodyOnDisk(path, len(line))
+        held._value_buffer = BodyOnDisk(path, len(line))  # type: ignore[assignment]
         self._written[bucket, kept.key] = held
 
     def _drop_bucket(self, bucket: str) -> None:
@@ -208,10 +209,11 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ["MOTO_S3_CUSTOM_ENDPOINTS"] = ""
     os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
 
-    from moto.core import DEFAULT_ACCOUNT_ID
-    from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
-    from moto.s3.models import s3_backends
-    from werkzeug.serving import make_server
+    # moto reads its environment when it is imported.
+    from moto.core.models import DEFAULT_ACCOUNT_ID  # noqa: PLC0415
+    from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app  # noqa: PLC0415
+    from moto.s3.models import s3_backends  # noqa: PLC0415
+    from werkzeug.serving import make_server  # noqa: PLC0415
 
     signal.signal(signal.SIGTERM, _leave)
     application = create_backend_app("s3")
@@ -220,7 +222,7 @@ def main(arguments: list[str] | None = None) -> None:
     loaded = store.load()
     # Without it every request opens a connection: half the speed.
     MotoRequestHandler.protocol_version = "HTTP/1.1"
-    MotoRequestHandler.log_request = lambda *_: None  # type: ignore[method-assign,assignment]
+    MotoRequestHandler.log_request = lambda *_: None  # type: ignore[method-assign]
     server = make_server(
         "127.0.0.1",
         options.port,

