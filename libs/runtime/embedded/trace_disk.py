@@ -1,7 +1,7 @@
 """Spans on disk: one SQLite file in WAL mode, bounded by age and by count.
 
 One thread writes, one reads. A span is kept as the bytes that OTLP sent, beside the few columns that are
-looked for. Traces are no part of the platform's promise: a file that cannot be read gives way to an empty one.
+looked for. Traces are no part of the promise: a file that cannot be read gives way to an empty one.
 """
 
 from __future__ import annotations
