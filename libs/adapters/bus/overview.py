@@ -1,0 +1,141 @@
+"""Looking at streams without touching them: XINFO, XPENDING, XRANGE. A look with XREADGROUP would steal."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from libs.adapters.bus.client import redis_errors
+from libs.adapters.bus.entry import Entry, read_entry
+
+__all__ = ["GroupOverview", "StreamOverview", "group_details", "overview", "unhandled"]
+
+PAGE: Final = 200
+
+Found = list[tuple[bytes, dict[bytes, bytes]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupOverview:
+    """How far a consumer group is.
+
+    Attributes:
+        exists: False if it is declared and missing; the numbers are then 0.
+        pending: entries given out and not acknowledged.
+        lag: entries never given out; None if Redis can't tell (somebody deleted entries).
+        oldest_pending_idle: seconds since the oldest pending entry was last touched.
+        consumers: their names.
+    """
+
+    name: str
+    exists: bool
+    pending: int
+    lag: int | None
+    oldest_pending_idle: float | None
+    consumers: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOverview:
+    """A stream and its declared groups. entries_added: since the stream was made; length: what is left."""
+
+    stream: str
+    length: int
+    entries_added: int
+    first_id: str | None
+    last_id: str | None
+    groups: tuple[GroupOverview, ...]
+
+
+async def overview(client: Redis, groups: Mapping[str, Sequence[str]]) -> list[StreamOverview]:
+    """One row a declared stream, also if it doesn't exist yet."""
+    with redis_errors("cannot look at the streams"):
+        return [await _stream(client, stream, declared) for stream, declared in groups.items()]
+
+
+async def unhandled(client: Redis, stream: str, group: str) -> AsyncIterator[Entry]:
+    """The entries that the group has not acknowledged: pending ones by id, then those it was never given.
+
+    An entry that is handled while we look may still come. All of them, if the group is missing.
+    """
+    with redis_errors(f"cannot look at {stream}"):
+        details = await group_details(client, stream)
+        start = "-"
+        if group in details:
+            last_delivered = details[group]["last-delivered-id"].decode()
+            async for entry in _pending(client, stream, group, last=last_delivered):
+                yield entry
+            start = f"({last_delivered}"
+        while page := cast("Found", await client.xrange(stream, min=start, max="+", count=PAGE)):
+            for entry_id, fields in page:
+                yield read_entry(stream, entry_id, fields, deliveries=0)
+            start = f"({page[-1][0].decode()}"
+
+
+async def group_details(client: Redis, stream: str) -> dict[str, dict[str, Any]]:
+    """XINFO GROUPS by name; empty if there is no such stream."""
+    if not await client.exists(stream):
+        return {}
+    return {details["name"].decode(): details for details in await client.xinfo_groups(stream)}
+
+
+async def _stream(client: Redis, stream: str, declared: Sequence[str]) -> StreamOverview:
+    details = await group_details(client, stream)
+    groups = tuple([await _group(client, stream, name, details.get(name)) for name in declared])
+    try:
+        about = await client.xinfo_stream(stream)
+    except ResponseError as error:
+        if "no such key" not in str(error):
+            raise
+        return StreamOverview(
+            stream=stream, length=0, entries_added=0, first_id=None, last_id=None, groups=groups
+        )
+    return StreamOverview(
+        stream=stream,
+        length=about["length"],
+        entries_added=about["entries-added"],
+        first_id=_id_of(about["first-entry"]),
+        last_id=_id_of(about["last-entry"]),
+        groups=groups,
+    )
+
+
+async def _group(client: Redis, stream: str, name: str, details: dict[str, Any] | None) -> GroupOverview:
+    if details is None:
+        return GroupOverview(
+            name=name, exists=False, pending=0, lag=None, oldest_pending_idle=None, consumers=()
+        )
+    oldest: Any = await client.xpending_range(stream, name, min="-", max="+", count=1)
+    consumers = await client.xinfo_consumers(stream, name)
+    return GroupOverview(
+        name=name,
+        exists=True,
+        pending=details["pending"],
+        lag=details["lag"],
+        oldest_pending_idle=oldest[0]["time_since_delivered"] / 1000 if oldest else None,
+        consumers=tuple(sorted(consumer["name"].decode() for consumer in consumers)),
+    )
+
+
+async def _pending(client: Redis, stream: str, group: str, *, last: str) -> AsyncIterator[Entry]:
+    start = "-"
+    while page := cast(
+        "list[dict[str, Any]]",
+        await client.xpending_range(stream, group, min=start, max=last, count=PAGE),
+    ):
+        async with client.pipeline(transaction=False) as pipeline:
+            for about in page:
+                pipeline.xrange(stream, min=about["message_id"], max=about["message_id"], count=1)
+            found = await pipeline.execute()
+        for about, entries in zip(page, found, strict=True):
+            for entry_id, fields in entries:
+                yield read_entry(stream, entry_id, fields, deliveries=about["times_delivered"])
+        start = f"({page[-1]['message_id'].decode()}"
+
+
+def _id_of(entry: tuple[bytes, object] | None) -> str | None:
+    return None if entry is None else entry[0].decode("ascii")
