@@ -1,4 +1,4 @@
-"""A dataset is a folder: {contract.yaml, staging.sql, marts/*.sql}. This reads it; nothing else knows its columns.
+"""A dataset is a folder: {contract.yaml, staging.sql, marts/*.sql}. Only this reader knows its columns.
 
 `load_datasets()` gives what every service works from. Importing is light: YAML and JSON schema are loaded by
 the reader only when it reads.

@@ -140,13 +140,13 @@ class Expectation:
 class RowRuleKind(enum.StrEnum):
     """Which expectation judges it, and what breaks it.
 
-    | kind         | expectation                              | broken when                                   |
-    |--------------|------------------------------------------|-----------------------------------------------|
-    | not_null     | expect_column_values_to_not_be_null      | the value is NULL                             |
-    | range        | expect_column_values_to_be_between       | below minimum or above maximum (or at a strict one) |
-    | valid_values | expect_column_values_to_be_in_set        | not one of the values                         |
-    | pattern      | expect_column_values_to_match_regex      | the whole value does not match                |
-    | length       | expect_column_value_lengths_to_be_between| fewer or more characters (code points)        |
+    | kind         | expectation                               | broken when                            |
+    |--------------|-------------------------------------------|----------------------------------------|
+    | not_null     | expect_column_values_to_not_be_null       | the value is NULL                      |
+    | range        | expect_column_values_to_be_between        | outside the bounds, or at a strict one |
+    | valid_values | expect_column_values_to_be_in_set         | not one of the values                  |
+    | pattern      | expect_column_values_to_match_regex       | the whole value does not match         |
+    | length       | expect_column_value_lengths_to_be_between | fewer or more code points              |
 
     NULL breaks not_null only.
     """
@@ -160,7 +160,8 @@ class RowRuleKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RowRule:
-    """What each row must keep. tolerance is the share (0..1) of the new rows that may break it.
+    """What each row must keep. tolerance is the share (0..1) of the new rows that may break it, of those that
+    carry a value (as `mostly` counts; not_null counts every row).
 
     broken_sql is DuckDB SQL over the columns of a staging row: TRUE when the row breaks the rule, otherwise
     FALSE, never NULL. expectation finds exactly those rows; its kwargs hold typed values (Decimal, date,
@@ -219,9 +220,10 @@ class TableRuleKind(enum.StrEnum):
 class TableRule:
     """What the candidate as a whole must keep; no tolerance: broken, it blocks.
 
-    metric_sql is DuckDB SQL giving one row with one number (a NULL breaks the rule); None for the two built-in
-    kinds that need Postgres or the parent. columns are the staging columns it speaks of (for naming failing
-    rows). expectation judges a one-row frame whose column `value` holds the number.
+    metric_sql is DuckDB SQL giving one row with one number (a NULL breaks the rule); None for the two
+    built-in kinds that need Postgres or the parent. relation is `staging.<dataset>` or `analytics.<mart>`,
+    columns those of it that the rule speaks of (for naming failing rows). expectation judges a one-row frame
+    whose column `value` holds the number.
     """
 
     name: str
@@ -248,9 +250,9 @@ class TableRule:
 class CustomRule:
     """A Great Expectations expectation written in the contract (`type: custom, engine: greatExpectations`).
 
-    relation is `staging.<dataset>` or `analytics.<mart>`, as the place of the rule in the contract says. kwargs
-    are the contract's, `column` filled in for a rule that stands at a property. columns are those that kwargs
-    name: what the validator must load (empty: all of the relation).
+    relation is `staging.<dataset>` or `analytics.<mart>`, as the place of the rule in the contract says.
+    kwargs are the contract's, `column` filled in for a rule that stands at a property. columns are those that
+    kwargs name: what the validator must load (empty: all of the relation).
     """
 
     name: str
@@ -262,8 +264,8 @@ class CustomRule:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """For live events: at most `tolerance` (share, 0..1) of a batch's new rows may be older than `max_seconds`
-    (batch closed_at − event_time)."""
+    """For live events: at most `tolerance` (share, 0..1) of a batch's new rows may be older than
+    `max_seconds` (batch closed_at − event_time)."""
 
     max_seconds: float
     tolerance: float
@@ -274,9 +276,10 @@ class Freshness:
 class Dataset:
     """A dataset, ready for use by every service.
 
-    version is the contract's (semantic); dataschema is `urn:drp:<name>:v<major>`. staging_sql is a SELECT over
-    `landed`; marts maps the mart's name to its SELECT over `staging.<name>`. event_time is the field that says
-    when the event happened, for producers that read files. table_rules include the built-in ones.
+    version is the contract's (semantic); dataschema is `urn:drp:<name>:v<major>`. staging_sql is a SELECT
+    over `landed`; marts maps the mart's name to its SELECT over `staging.<name>`; none ends in a semicolon.
+    event_time is the field that says when the event happened, for producers that read files. table_rules
+    include the built-in ones. fingerprint is the sha256 of the folder's contract and SQL.
     """
 
     name: str

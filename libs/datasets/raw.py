@@ -18,7 +18,7 @@ _MODIFIERS = {
 
 @dataclass(frozen=True, slots=True)
 class RawChanges:
-    """add: columns to add, (name, Postgres type, nullable), safe on a table with rows when conflicts is empty.
+    """add: columns to add, (name, Postgres type, nullable), safe on a table with rows if conflicts is empty.
     conflicts: differences that only a person can settle, one readable line each."""
 
     add: list[tuple[str, str, bool]]
@@ -75,6 +75,7 @@ def raw_changes(dataset: Dataset, existing: Mapping[str, str]) -> RawChanges:
         if name not in known:
             conflicts.append(
                 f"{dataset.raw_table}.{name} ({found}) is missing from the contract; "
-                f"put it back in {dataset.path / 'contract.yaml'}, with `required: false` if events no longer carry it"
+                f"put it back in {dataset.path / 'contract.yaml'}, "
+                "with `required: false` if events no longer carry it"
             )
     return RawChanges(add=add, conflicts=conflicts)
