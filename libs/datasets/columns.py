@@ -8,7 +8,7 @@ from typing import Any, Final
 from libs.datasets.document import Findings, Place
 from libs.datasets.model import RAW_COLUMNS_AFTER, RAW_COLUMNS_BEFORE, Column, ColumnType
 
-__all__ = ["IDENTIFIER", "read_columns", "read_key"]
+__all__ = ["IDENTIFIER", "RAW_NAMES", "read_columns", "read_key"]
 
 IDENTIFIER: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _NUMERIC: Final = re.compile(r"(?:numeric|decimal)\s*\(\s*(\d{1,4})\s*,\s*(\d{1,4})\s*\)", re.IGNORECASE)
@@ -20,19 +20,23 @@ _PHYSICAL: Final = {
     ColumnType.TIMESTAMP: ("timestamptz", frozenset({"timestamptz", "timestamp with time zone"})),
 }
 _PRECISION_LIMIT: Final = 38
-_TAKEN: Final = {name for name, _, _ in (*RAW_COLUMNS_BEFORE, *RAW_COLUMNS_AFTER)} | {"rule", "rules"}
+RAW_NAMES: Final = frozenset(
+    {name for name, _, _ in (*RAW_COLUMNS_BEFORE, *RAW_COLUMNS_AFTER)} | {"rule", "rules"}
+)
 _TYPES: Final = ", ".join(ColumnType)
 _OPTIONS: Final = {"timezone", "defaultTimezone"}
 
 
-def read_columns(properties: Any, place: Place, findings: Findings) -> tuple[tuple[Place, Column], ...]:
+def read_columns(
+    properties: Any, place: Place, findings: Findings, taken: frozenset[str] = RAW_NAMES
+) -> tuple[tuple[Place, Column], ...]:
     """The columns that can be read, each with its place; what cannot goes to the findings."""
     columns: list[tuple[Place, Column]] = []
     fields: set[str] = set()
     names: set[str] = set()
     for index, prop in enumerate(properties or []):
         at = (*place, index)
-        column = _column(prop, at, findings)
+        column = _column(prop, at, findings, taken)
         if column is None:
             continue
         if column.field in fields:
@@ -68,7 +72,7 @@ def read_key(
     return key
 
 
-def _column(prop: dict[str, Any], at: Place, findings: Findings) -> Column | None:
+def _column(prop: dict[str, Any], at: Place, findings: Findings, taken: frozenset[str]) -> Column | None:
     field = prop["name"]
     name = prop.get("physicalName", field)
     if not IDENTIFIER.fullmatch(name):
@@ -79,7 +83,7 @@ def _column(prop: dict[str, Any], at: Place, findings: Findings) -> Column | Non
             f"physicalName: {instead}",
         )
         return None
-    if name in _TAKEN:
+    if name in taken:
         findings.add(at, f"column `{name}` belongs to the platform", f"physicalName: source_{name}")
         return None
     type_ = _type(prop, at, findings)

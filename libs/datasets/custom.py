@@ -38,11 +38,8 @@ def custom_rule(check: Check) -> CustomRule | None:
     column = check.scope.column
     if column is not None and not any(name in kwargs for name in (*_COLUMN_ARGUMENTS, *_COLUMN_LISTS)):
         kwargs["column"] = column.name
-    judge = Expectation(
-        body.get("type", body.get("expectation_type")),
-        kwargs,
-        mostly=None if mostly is None else float(mostly),
-    )
+    kind = str(body.get("type", body.get("expectation_type")))
+    judge = Expectation(kind, kwargs, mostly=None if mostly is None else float(mostly))
     return CustomRule(check.name, check.scope.relation, judge, _columns(kwargs), check.description)
 
 

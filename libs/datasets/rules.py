@@ -194,6 +194,9 @@ def _duplicates(check: Check) -> list[TableRule]:
 
 def _duplicates_sql(names: tuple[str, ...]) -> str:
     """How many rows are one too many; rows with a NULL among the columns are left out."""
+    first = quoted(names[0])
+    if len(names) == 1:
+        return f"count({first}) - count(DISTINCT {first})"
     present = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in names)
     together = ", ".join(quoted(name) for name in names)
     return f"count(*) FILTER (WHERE {present}) - count(DISTINCT row({together})) FILTER (WHERE {present})"
