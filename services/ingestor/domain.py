@@ -1,0 +1,267 @@
+"""What the ingestor knows without asking anybody: which slot got which disposition, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import chain
+from operator import itemgetter
+from typing import Any, Final
+
+import msgspec
+
+from libs.pipeline.decode import LandedRow, Refused
+
+__all__ = [
+    "CONFLICT",
+    "MAX_PRODUCERS",
+    "NOT_AN_EVENT",
+    "UNDELIVERABLE",
+    "UNSTORABLE",
+    "Arrived",
+    "Layout",
+    "Leftover",
+    "Tally",
+    "arrived_without_data",
+    "conflicts_of",
+    "dead_letter",
+    "in_landing_order",
+    "original_of",
+    "producers_of",
+    "slices",
+    "split",
+    "storable_text",
+    "tallied",
+    "without",
+]
+
+CONFLICT: Final = "conflict"
+NOT_AN_EVENT: Final = "not_an_event"
+UNSTORABLE: Final = "unstorable"
+UNDELIVERABLE: Final = "undeliverable"
+
+MAX_PRODUCERS: Final = 64
+MAX_ENTRY_BYTES: Final = 8 * 1024 * 1024
+_LONGEST_TEXT: Final = 1_000
+
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where in a landed row the values stand that the ingestor itself looks at."""
+
+    source: int
+    event_id: int
+    traceparent: int
+    dataschema: int
+    entry_id: int
+    position: int
+
+    @classmethod
+    def of(cls, columns: Sequence[str]) -> Layout:
+        at = columns.index
+        return cls(
+            at("source_system"),
+            at("event_id"),
+            at("traceparent"),
+            at("dataschema"),
+            at("stream_entry_id"),
+            at("stream_position"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One stream entry whose slots are known: each is in exactly one of rows, refused and dead."""
+
+    id: str
+    data: bytes
+    traceparent: str | None
+    rows: Sequence[LandedRow]
+    refused: Sequence[Refused] = ()
+    dead: Sequence[Refused] = ()
+
+    @property
+    def events(self) -> int:
+        return len(self.rows) + len(self.refused) + len(self.dead)
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What of an entry's rows RAW had before: how many as duplicates, and at which positions in conflict."""
+
+    entry_id: str
+    duplicates: int
+    conflicts: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Slots of one landing by disposition. conflicts are among the quarantined."""
+
+    accepted: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    conflicts: int = 0
+    dead_lettered: int = 0
+    first_event_time: datetime | None = field(default=None, compare=False)
+    last_event_time: datetime | None = field(default=None, compare=False)
+
+    @property
+    def received(self) -> int:
+        return self.accepted + self.duplicate + self.quarantined
+
+
+def tallied(
+    arrived: Sequence[Arrived],
+    leftovers: Sequence[Leftover],
+    *,
+    first_event_time: datetime | None,
+    last_event_time: datetime | None,
+) -> Tally:
+    duplicate = sum(leftover.duplicates for leftover in leftovers)
+    conflicts = sum(len(leftover.conflicts) for leftover in leftovers)
+    return Tally(
+        accepted=sum(len(entry.rows) for entry in arrived) - duplicate - conflicts,
+        duplicate=duplicate,
+        quarantined=sum(len(entry.refused) for entry in arrived) + conflicts,
+        conflicts=conflicts,
+        dead_lettered=sum(len(entry.dead) for entry in arrived),
+        first_event_time=first_event_time,
+        last_event_time=last_event_time,
+    )
+
+
+def in_landing_order(arrived: Iterable[Arrived], layout: Layout) -> list[LandedRow]:
+    """All rows in the one order in which every replica takes identities, so that no two wait for each other.
+
+    Of the same identity the earliest in the stream comes first, and so is the one accepted.
+    """
+    rows = list(chain.from_iterable(entry.rows for entry in arrived))
+    rows.sort(key=itemgetter(layout.source, layout.event_id))
+    return rows
+
+
+def producers_of(arrived: Iterable[Arrived], layout: Layout) -> list[str]:
+    """The traceparents of up to MAX_PRODUCERS producers' spans: the event's own, else its entry's."""
+    found: dict[str, None] = {}
+    for entry in arrived:
+        for row in entry.rows or [None]:
+            traceparent = (None if row is None else row[layout.traceparent]) or entry.traceparent
+            if traceparent:
+                found[traceparent] = None
+                if len(found) >= MAX_PRODUCERS:
+                    return list(found)
+    return list(found)
+
+
+def split(data: bytes) -> list[bytes] | None:
+    """The events of an entry as the bytes they were sent as; None if it is no JSON array, or too large."""
+    if len(data) > MAX_ENTRY_BYTES:
+        return None
+    try:
+        return [bytes(event) for event in _ARRAY.decode(data)] or None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def original_of(entry: Arrived, position: int) -> bytes:
+    """The bytes of the event at position."""
+    events = split(entry.data)
+    return entry.data if events is None else events[position]
+
+
+def dead_letter(position: int, why: str, original: bytes) -> Refused:
+    """A slot that is given up without having been read, since reading it may be what kills."""
+    return Refused(
+        position=position,
+        reason=UNDELIVERABLE,
+        detail=why,
+        field=None,
+        source_system=None,
+        event_id=None,
+        dataschema=None,
+        traceparent=None,
+        original=original,
+    )
+
+
+def conflicts_of(entry: Arrived, positions: Sequence[int], layout: Layout) -> list[Refused]:
+    """The rows at positions, whose identity RAW holds with another payload, as slots for quarantine."""
+    return _refused_rows(
+        entry,
+        dict.fromkeys(positions, "RAW holds another payload under this source and id"),
+        layout,
+        reason=CONFLICT,
+    )
+
+
+def without(entry: Arrived, unstorable: dict[int, str], layout: Layout) -> Arrived:
+    """The entry with the rows at these positions refused, each with the reason Postgres gave."""
+    if not unstorable:
+        return entry
+    return replace(
+        entry,
+        rows=[row for row in entry.rows if row[layout.position] not in unstorable],
+        refused=[*entry.refused, *_refused_rows(entry, unstorable, layout, reason=UNSTORABLE)],
+    )
+
+
+def arrived_without_data(entry_id: str, traceparent: str | None, fields: Mapping[bytes, bytes]) -> Arrived:
+    """An entry that has no field `data`: one slot, its fields kept as JSON."""
+    shown = {
+        name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in fields.items()
+    }
+    names = ", ".join(shown) or "none"
+    refused = Refused(
+        position=0,
+        reason=NOT_AN_EVENT,
+        detail=f"the entry has no field `data` (its fields: {names})",
+        field="data",
+        source_system=None,
+        event_id=None,
+        dataschema=None,
+        traceparent=None,
+        original=msgspec.json.encode(shown),
+    )
+    return Arrived(entry_id, b"", traceparent, (), (refused,))
+
+
+def _refused_rows(entry: Arrived, details: dict[int, str], layout: Layout, *, reason: str) -> list[Refused]:
+    events = split(entry.data)
+    return [
+        Refused(
+            position=row[layout.position],
+            reason=reason,
+            detail=details[row[layout.position]],
+            field=None,
+            source_system=row[layout.source],
+            event_id=row[layout.event_id],
+            dataschema=row[layout.dataschema],
+            traceparent=row[layout.traceparent],
+            original=entry.data if events is None else events[row[layout.position]],
+        )
+        for row in entry.rows
+        if row[layout.position] in details
+    ]
+
+
+def storable_text(text: str | None, *, longest: int = _LONGEST_TEXT) -> str | None:
+    """text as Postgres and its indexes can take it: no NUL, no lone surrogate, not too long."""
+    if text is None:
+        return None
+    return text[:longest].replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def slices(entries: Sequence[Any], *, max_bytes: int) -> Iterator[Sequence[Any]]:
+    """The entries in order, cut so that each part holds at most max_bytes of data, or one entry."""
+    first = size = 0
+    for position, entry in enumerate(entries):
+        if size and size + len(entry.data) > max_bytes:
+            yield entries[first:position]
+            first, size = position, 0
+        size += len(entry.data)
+    if first < len(entries):
+        yield entries[first:]
