@@ -15,8 +15,10 @@ The steps, each one statement over whole columns:
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -88,6 +90,7 @@ def build_generation(
     clone_of: str | None = None,
     memory_limit: str | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    timed: Callable[[str, float], None] = lambda _step, _seconds: None,
 ) -> Built:
     """Build and seal one file of the warehouse's folder. Blocks.
 
@@ -100,24 +103,31 @@ def build_generation(
         clone_of: the file to build on; None builds from nothing.
         memory_limit: of DuckDB, e.g. `2GB`; what is more is kept on disk beside the file while it is built.
         stopped: looked at between steps; once it says so, the build ends.
+        timed: told the name and the seconds of each step.
 
     Raises:
         Permanent: the SQL of the dataset is wrong, or a batch is in the clone already.
         Transient: it was stopped, or the disk is full.
         Whatever `landed` raises. No file is left then, nor in the other cases.
     """
-    warehouse.prepare(file, clone_of=clone_of)
+    with _timing("clone", timed):
+        warehouse.prepare(file, clone_of=clone_of)
     database: Database | None = None
     try:
         database = warehouse.open_candidate(file, memory_limit=memory_limit)
         step = _Steps(database, recipe, stopped)
-        step.arrive(landed)
-        superseded = step.resolve()
-        step.judge()
-        step.stage()
-        step.model()
-        built = step.describe(superseded)
-        sealed = warehouse.seal(database)
+        with _timing("load", timed):
+            step.arrive(landed)
+        with _timing("stage", timed):
+            superseded = step.resolve()
+            step.judge()
+            step.stage()
+        with _timing("marts", timed):
+            step.model()
+        with _timing("hash", timed):
+            built = step.describe(superseded)
+        with _timing("seal", timed):
+            sealed = warehouse.seal(database)
     except BaseException:
         if database is not None:
             database.close()
@@ -128,10 +138,9 @@ def build_generation(
 
 def landed_select(dataset: Dataset, condition: str) -> str:
     """The Postgres query whose rows `build_generation` takes; condition is SQL over RAW's columns."""
-    exact = {"UUID"}
     columns = ", ".join(
         f"{quoted(name)}::text AS {quoted(name)}"
-        if kind in exact or kind.startswith("DECIMAL")
+        if kind == "UUID" or kind.startswith("DECIMAL")
         else quoted(name)
         for name, kind in dataset.landed_columns
     )
@@ -340,6 +349,13 @@ class _Steps:
             f"(SELECT event_time FROM {self.kept} UNION ALL SELECT event_time FROM {self.rejected})"
         )
         return None if latest is None else _EPOCH + timedelta(microseconds=latest)
+
+
+@contextmanager
+def _timing(step: str, timed: Callable[[str, float], None]) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    timed(step, time.perf_counter() - began)
 
 
 def _statement(sql: str) -> str:

@@ -102,6 +102,7 @@ def make_plan(
     requests: Sequence[Request] = (),
     fingerprint: str,
     stale_staging: bool = False,
+    lost: bool = False,
 ) -> Plan | None:
     """The next generation, or None if the current one has all it should.
 
@@ -110,15 +111,15 @@ def make_plan(
         parent: the current generation.
         fingerprint: of the dataset's folder.
         stale_staging: the parent was made with another staging.sql or other row rules.
+        lost: the parent's file is gone.
     """
     pending = [batch for batch in batches if batch.pending]
     outcast = any(batch.outcast for batch in batches)
-    wanted = bool(pending or outcast or requests)
+    wanted = bool(pending or outcast or requests or lost)
     if not wanted or (parent is None and not pending):
         return None
-    full = (
-        parent is None or outcast or stale_staging or any(request.kind is Kind.FULL for request in requests)
-    )
+    asked = any(request.kind is Kind.FULL for request in requests)
+    full = parent is None or outcast or stale_staging or lost or asked
     chosen = [batch for batch in batches if not batch.held] if full else pending
     chosen.sort(key=_age)
     prompts = sorted((batch for batch in batches if batch.pending or batch.outcast), key=_age)
@@ -129,7 +130,7 @@ def make_plan(
         batches=tuple(chosen),
         prompts=tuple(prompts),
         requests=tuple(request.id for request in requests),
-        cause=prompts[0].id if prompts else uuid.uuid5(uuid.NAMESPACE_URL, f"drp:rebuild:{requests[0].id}"),
+        cause=prompts[0].id if prompts else _cause(parent, requests),
         plan_hash=plan_hash(kind, parent, [batch.id for batch in chosen], fingerprint),
     )
 
@@ -154,6 +155,11 @@ def may_build(plan: Plan, tried: Sequence[Tried], *, now: datetime) -> int | Non
     if trouble and now < last.ended_at + min(_FIRST_PAUSE * 2 ** (trouble - 1), _LONGEST_PAUSE):
         return None
     return last.attempt + 1
+
+
+def _cause(parent: int | None, requests: Sequence[Request]) -> uuid.UUID:
+    name = f"rebuild:{requests[0].id}" if requests else f"lost:{parent}"
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"urn:drp:{name}")
 
 
 def _age(batch: Batch) -> tuple[datetime, uuid.UUID]:

@@ -20,7 +20,7 @@ from typing import Final
 from libs.adapters.warehouse.database import Database
 from libs.errors import Permanent, Transient
 
-__all__ = ["Sealed", "Warehouse"]
+__all__ = ["Sealed", "Warehouse", "sha256_of"]
 
 _FILE: Final = re.compile(r"gen-\d+-\d+\.duckdb")
 _FICLONE: Final = 0x40049409
