@@ -186,7 +186,9 @@ async def wait_for_batch(postgres: Postgres, batch_id: uuid.UUID, *, timeout: fl
         if status in ("published", "held", "empty", "blocked"):
             return status
         if asyncio.get_running_loop().time() > deadline:
-            raise Transient(f"batch {batch_id} is still {status} after {timeout:g} s", fix="drp status --health")
+            raise Transient(
+                f"batch {batch_id} is still {status} after {timeout:g} s", fix="drp status --health"
+            )
         await asyncio.sleep(0.2)
 
 
@@ -202,7 +204,9 @@ async def generations(postgres: Postgres, *, dataset: str | None = None, limit: 
     return [dict(row) for row in await postgres.fetch(_GENERATIONS, dataset, limit)]
 
 
-async def judged_generations(postgres: Postgres, *, dataset: str | None = None, limit: int = 30) -> list[Record]:
+async def judged_generations(
+    postgres: Postgres, *, dataset: str | None = None, limit: int = 30
+) -> list[Record]:
     return [dict(row) for row in await postgres.fetch(_JUDGED, dataset, limit)]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from libs.adapters.bus import Bus
+from libs.adapters.bus import Bus, StreamOverview
 from libs.adapters.postgres import Postgres
 from libs.contracts.streams import DATASET_GROUPS, GROUPS
 from libs.datasets import Dataset
@@ -58,16 +58,17 @@ class Unsettled:
             "events to announce": self.outbox,
             "blocked": self.blocked,
         }
-        return ", ".join(f"{count:,} {name}" for name, count in parts.items() if count) or "nothing on its way"
+        return (
+            ", ".join(f"{count:,} {name}" for name, count in parts.items() if count) or "nothing on its way"
+        )
 
 
-async def unsettled(postgres: Postgres, bus: Bus, datasets: Mapping[str, Dataset], *, archive: bool) -> Unsettled:
+async def unsettled(
+    postgres: Postgres, bus: Bus, datasets: Mapping[str, Dataset], *, archive: bool
+) -> Unsettled:
     """Look once. The streams are read first: what leaves them while we look is then seen in Postgres."""
     groups = {dataset.stream: DATASET_GROUPS for dataset in datasets.values()} | GROUPS
-    in_flight = 0
-    for stream, names in groups.items():
-        for name in names:
-            in_flight += await bus.unhandled_count(stream, name)
+    in_flight = sum([await _unhandled(bus, each) for each in await bus.overview(groups)])
     row = await postgres.fetchrow(_STATE, archive)
     assert row is not None  # a SELECT of scalars has one row
     return Unsettled(
@@ -78,6 +79,17 @@ async def unsettled(postgres: Postgres, bus: Bus, datasets: Mapping[str, Dataset
         outbox=row["outbox"],
         blocked=row["blocked"],
     )
+
+
+async def _unhandled(bus: Bus, stream: StreamOverview) -> int:
+    """Entries that some group has yet to acknowledge, the slowest group's count."""
+    counts = [0]
+    for group in stream.groups:
+        if group.exists and group.lag is not None:
+            counts.append(group.pending + group.lag)
+        else:  # Redis can't tell: it is counted
+            counts.append(sum([1 async for _ in bus.unhandled(stream.stream, group.name)]))
+    return max(counts)
 
 
 async def wait_until_settled(
