@@ -38,7 +38,7 @@ def main() -> None:
 
 def handlers_of(dataset: Dataset, platform: Platform, settings: IngestorSettings) -> tuple[Landing, Trial]:
     """What lands the dataset's entries, and what brings its poison to an end."""
-    decoder, raw, batches = Decoder(dataset), RawStore(dataset), BatchStore(dataset)
+    raw, batches = RawStore(dataset), BatchStore(dataset)
     closing = Closing(
         batches,
         platform.postgres,
@@ -47,7 +47,7 @@ def handlers_of(dataset: Dataset, platform: Platform, settings: IngestorSettings
         max_age=settings.batch_max_age,
     )
     landing = Landing(
-        decoder,
+        Decoder(dataset),
         postgres=platform.postgres,
         raw=raw,
         batches=batches,
@@ -56,7 +56,7 @@ def handlers_of(dataset: Dataset, platform: Platform, settings: IngestorSettings
         max_events=settings.batch_max_events,
     )
     attempts = AttemptStore(dataset, platform.postgres, process=uuid4())
-    trial = Trial(decoder, landing, raw=raw, attempts=attempts, postgres=platform.postgres)
+    trial = Trial(Decoder(dataset), landing, raw=raw, attempts=attempts, postgres=platform.postgres)
     return landing, trial
 
 

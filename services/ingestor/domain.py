@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from libs.pipeline.decode import LandedRow, Refused
+from libs.pipeline.jsontext import elements
+from libs.pipeline.refusals import MAX_ENTRY_BYTES, MAX_EVENTS, LandedRow, Refused
 
 __all__ = [
     "CONFLICT",
@@ -42,7 +43,6 @@ UNSTORABLE: Final = "unstorable"
 UNDELIVERABLE: Final = "undeliverable"
 
 MAX_PRODUCERS: Final = 64
-MAX_ENTRY_BYTES: Final = 8 * 1024 * 1024
 _LONGEST_TEXT: Final = 1_000
 
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -145,26 +145,30 @@ def in_landing_order(arrived: Iterable[Arrived], layout: Layout) -> list[LandedR
 
 
 def producers_of(arrived: Iterable[Arrived], layout: Layout) -> list[str]:
-    """The traceparents of up to MAX_PRODUCERS producers' spans: the event's own, else its entry's."""
+    """The traceparents of up to MAX_PRODUCERS producers' spans: their events', their entry's."""
+    candidates = (
+        traceparent
+        for entry in arrived
+        for traceparent in (*(row[layout.traceparent] for row in entry.rows), entry.traceparent)
+        if traceparent
+    )
     found: dict[str, None] = {}
-    for entry in arrived:
-        for row in entry.rows or [None]:
-            traceparent = (None if row is None else row[layout.traceparent]) or entry.traceparent
-            if traceparent:
-                found[traceparent] = None
-                if len(found) >= MAX_PRODUCERS:
-                    return list(found)
+    for traceparent in candidates:
+        found[traceparent] = None
+        if len(found) == MAX_PRODUCERS:
+            break
     return list(found)
 
 
 def split(data: bytes) -> list[bytes] | None:
-    """The events of an entry as the bytes they were sent as; None if it is no JSON array, or too large."""
-    if len(data) > MAX_ENTRY_BYTES:
+    """The events of an entry as the bytes they were sent as; None if the entry is a single slot."""
+    if len(data) > MAX_ENTRY_BYTES or not data.lstrip(b" \t\r\n").startswith(b"["):
         return None
     try:
-        return [bytes(event) for event in _ARRAY.decode(data)] or None
+        events: list[bytes] | None = [bytes(event) for event in _ARRAY.decode(data)]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+        events = elements(data, MAX_EVENTS)
+    return events if events and len(events) <= MAX_EVENTS else None
 
 
 def original_of(entry: Arrived, position: int) -> bytes:
@@ -175,17 +179,7 @@ def original_of(entry: Arrived, position: int) -> bytes:
 
 def dead_letter(position: int, why: str, original: bytes) -> Refused:
     """A slot that is given up without having been read, since reading it may be what kills."""
-    return Refused(
-        position=position,
-        reason=UNDELIVERABLE,
-        detail=why,
-        field=None,
-        source_system=None,
-        event_id=None,
-        dataschema=None,
-        traceparent=None,
-        original=original,
-    )
+    return Refused(position, UNDELIVERABLE, why, original)
 
 
 def conflicts_of(entry: Arrived, positions: Sequence[int], layout: Layout) -> list[Refused]:
@@ -219,12 +213,8 @@ def arrived_without_data(entry_id: str, traceparent: str | None, fields: Mapping
         position=0,
         reason=NOT_AN_EVENT,
         detail=f"the entry has no field `data` (its fields: {names})",
-        field="data",
-        source_system=None,
-        event_id=None,
-        dataschema=None,
-        traceparent=None,
         original=msgspec.json.encode(shown),
+        field="data",
     )
     return Arrived(entry_id, b"", traceparent, (), (refused,))
 
@@ -236,7 +226,6 @@ def _refused_rows(entry: Arrived, details: dict[int, str], layout: Layout, *, re
             position=row[layout.position],
             reason=reason,
             detail=details[row[layout.position]],
-            field=None,
             source_system=row[layout.source],
             event_id=row[layout.event_id],
             dataschema=row[layout.dataschema],

@@ -31,7 +31,7 @@ from services.ingestor.store import Batch, BatchStore, RawStore
 
 __all__ = ["Landing"]
 
-_SLICE_BYTES: Final = 8 * 1024 * 1024
+_SLICE_BYTES: Final = 4 * 1024 * 1024
 """Data landed in one transaction, about; while Postgres works on a slice the next one is decoded."""
 
 

@@ -62,7 +62,7 @@ class RawStore:
                 INSERT INTO {dataset.raw_table} (batch_id, {listed})
                 SELECT $1, {listed} FROM {landing}
                 ORDER BY source_system COLLATE "C", event_id COLLATE "C", ctid
-                ON CONFLICT DO NOTHING
+                ON CONFLICT (source_system, event_id) DO NOTHING
                 RETURNING event_time
             )
             SELECT count(*) AS accepted, min(event_time) AS first, max(event_time) AS last FROM accepted
