@@ -22,7 +22,7 @@ class Loop:
     """Calls `work` every so many seconds, first at once; sooner after nudge().
 
     Transient: back-off, told at the first failure and at recovery. Permanent: told once for a new message
-    and tried again at the usual time. Anything else is a mistake of ours: it leaves run(), and so the service.
+    and tried again at the usual time. Anything else is our mistake: it leaves run(), and so the service.
     """
 
     def __init__(self, seconds: float, work: Callable[[], Awaitable[object]], *, name: str) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-__all__ = ["Process", "free_port", "wait_for_end"]
+__all__ = ["Process", "free_port", "next_free_port", "wait_for_end"]
+
+LOWEST_PORT: Final = 15_000
 
 
 @dataclass(frozen=True)
@@ -56,19 +60,40 @@ def wait_for_end(processes: list[Process], *, timeout: float) -> bool:
     return True
 
 
-def free_port(preferred: int | None = None) -> int:
-    """The preferred port on the loopback if nobody listens on it, else one that the system gives."""
-    for port in (preferred, 0):
-        if port is None:
-            continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise OSError("the system has no free port on the loopback")
+def free_port() -> int:
+    """A port of the loopback that nobody listens on.
+
+    Not one of those that the system hands to outgoing connections: a server that is away for a moment would
+    find its port taken by some client, or a client that retries would be connected to itself.
+    """
+    tries = [secrets.randbelow(_first_of_outgoing() - LOWEST_PORT) + LOWEST_PORT for _ in range(50)]
+    found = next((bound for port in (*tries, 0) if (bound := _bound(port))), None)
+    if found is None:
+        raise OSError("the system has no free port on the loopback")
+    return found
+
+
+def next_free_port(first: int) -> int:
+    """The first free one from there on, or any other if none of the next hundred is."""
+    return next((port for port in range(first, first + 100) if _bound(port)), None) or free_port()
+
+
+def _bound(port: int) -> int | None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return None
+        return int(probe.getsockname()[1])
+
+
+def _first_of_outgoing() -> int:
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        first = 32_768
+    return first if first > LOWEST_PORT + 1_000 else 32_768
 
 
 def _started(pid: int) -> str | None:

@@ -32,8 +32,8 @@ What `wire` may use
                                                       loop.nudge() calls it sooner. Transient is backed off.
     service.ready_when(name, check)                   /readyz asks check, too: None is fine, a string is wrong
     service.on_drain(work)                            called after the last entry was handled
-    service.app                                       the FastAPI application; 503 until `wire` has returned, but
-                                                      for the health pages
+    service.app                                       the FastAPI application; 503 until `wire` has returned,
+                                                      but for the health pages
     Service(…, app=create_app())                      brings an application of its own (generator, console)
     Service(…, postgres=False)                        a service that needs no Postgres: it starts without it
 """
@@ -268,7 +268,7 @@ class Service:
     async def _drain(
         self, http: HttpServer, platform: Platform, running: Mapping[str, asyncio.Task[object]]
     ) -> None:
-        """Finish what is in hand, in eight seconds at most; what isn't finished is redelivered or reconciled."""
+        """Finish what is in hand, within eight seconds; the rest is redelivered or reconciled."""
         self._health.close("draining")
         try:
             async with asyncio.timeout(DRAIN_WITHIN):

@@ -19,7 +19,9 @@ from libs.runtime.processes import Process
 __all__ = ["Daemon", "private_folder", "write_private"]
 
 LAUNCH: Final = Path(__file__).with_name("launch.py")
-TAIL: Final = 2_000
+TAIL: Final = 8_000
+LOG_BYTES: Final = 20_000_000
+"""A log that has grown past this is put aside (one generation) when its process is started."""
 
 
 class _PidFile(msgspec.Struct, frozen=True):
@@ -55,7 +57,13 @@ class Daemon:
         self._child: subprocess.Popen[bytes] | None = None
         self.process: Process | None = None
 
-    def start(self, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> None:
+    def start(
+        self,
+        command: Sequence[str | Path],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path = Path("/"),
+    ) -> None:
         """Start it, after ending the one that a parent without warning left behind.
 
         Raises:
@@ -64,6 +72,7 @@ class Daemon:
         self.end_stale()
         for needed in (self.log, self._pid_file):
             needed.parent.mkdir(parents=True, exist_ok=True)
+        self._turn_log()
         launch = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid()), str(int(self._stop_signal))]
         with self.log.open("ab") as log:
             try:
@@ -73,7 +82,7 @@ class Daemon:
                     stdout=log,
                     stderr=log,
                     env=None if env is None else dict(env),
-                    cwd="/",
+                    cwd=cwd,
                     # Ctrl-C is for the parent alone, which ends this one in its order.
                     start_new_session=True,
                 )
@@ -115,13 +124,16 @@ class Daemon:
             time.sleep(0.01)
 
     def last_words(self) -> str:
+        return " / ".join(self.last_lines(3)) or "its log is empty"
+
+    def last_lines(self, count: int) -> list[str]:
+        """Of its log; empty if it has none."""
         try:
             with self.log.open("rb") as log:
                 log.seek(max(0, self.log.stat().st_size - TAIL))
-                lines = log.read().decode(errors="replace").strip().splitlines()
+                return log.read().decode(errors="replace").strip().splitlines()[-count:]
         except FileNotFoundError:
-            return "it left no log"
-        return " / ".join(lines[-3:]) or "its log is empty"
+            return []
 
     def ask_to_stop(self) -> None:
         if self.process is not None:
@@ -148,6 +160,10 @@ class Daemon:
         if stale.alive:
             stale.end(self._stop_signal)
         self._pid_file.unlink(missing_ok=True)
+
+    def _turn_log(self) -> None:
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".log.1"))
 
     def _reap(self, timeout: float) -> None:
         if self._child is None:

@@ -1,0 +1,155 @@
+"""What an embedded platform consists of, and the environment its services and `drp` are given."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+from libs.runtime.children import Child, is_ready
+from libs.runtime.embedded.daemon import Daemon
+from libs.runtime.embedded.objects import ObjectServer
+from libs.runtime.embedded.postgres import PostgresServer
+from libs.runtime.embedded.redis import RedisServer
+from libs.runtime.embedded.traces import TraceServer
+from libs.runtime.processes import free_port, next_free_port
+from libs.runtime.settings import ServiceSettings
+
+__all__ = ["SERVICES", "absolute_paths", "embedded_servers", "service_child", "shared_environment"]
+
+SERVICES: Final = {
+    name: f"services.{name}.app"
+    for name in ("generator", "ingestor", "transformer", "validator", "archiver", "audit")
+}
+"""Name to module, in the order they are started."""
+
+PREFERRED_PORTS: Final = {"generator": 8000, "console": 8080}
+
+RELATIVE_TO_CALLER: Final = ("DRP_DATASETS_DIR",)
+
+
+class Server(Protocol):
+    """What the embedded servers have alike."""
+
+    port: int
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def daemon(self) -> Daemon: ...
+    def start(self) -> None: ...
+    def answers(self) -> bool: ...
+
+
+def embedded_servers(home: Path, settings: ServiceSettings) -> tuple[list[Child], dict[str, str]]:
+    """The servers that no setting names, in the order to start them, and the settings that then name them.
+
+    The slow starters come first, PostgreSQL, whose start waits for initdb, last.
+    """
+    servers: list[tuple[str, Server]] = []
+    told: dict[str, str] = {}
+    if settings.s3_endpoint_url is None:
+        objects = ObjectServer(home, free_port())
+        servers.append(("objects", objects))
+        told |= {
+            "DRP_S3_ENDPOINT_URL": objects.url,
+            "DRP_S3_ACCESS_KEY": objects.access_key,
+            "DRP_S3_SECRET_KEY": objects.secret_key,
+            "DRP_S3_REGION": objects.region,
+        }
+    if settings.otlp_endpoint is None:
+        traces = TraceServer(home, free_port())
+        servers.append(("traces", traces))
+        told |= {"OTEL_EXPORTER_OTLP_ENDPOINT": traces.url}
+        if settings.traces_url is None:
+            told["DRP_TRACES_URL"] = traces.url
+    if settings.redis_url is None:
+        redis = RedisServer(home, free_port())
+        servers.append(("redis", redis))
+        told["DRP_REDIS_URL"] = redis.url
+    if settings.postgres_url is None:
+        postgres = PostgresServer(home, free_port())
+        servers.append(("postgres", postgres))
+        told["DRP_POSTGRES_URL"] = postgres.url
+    return [_server_child(name, server) for name, server in servers], told
+
+
+def shared_environment(home: Path, settings: ServiceSettings, embedded: Mapping[str, str]) -> dict[str, str]:
+    """Where everything is, for services and for `drp` from another terminal."""
+    named = {
+        "DRP_REDIS_URL": settings.redis_url,
+        "DRP_POSTGRES_URL": settings.postgres_url,
+        "DRP_S3_ENDPOINT_URL": settings.s3_endpoint_url,
+        "DRP_S3_ACCESS_KEY": settings.s3_access_key,
+        "DRP_S3_SECRET_KEY": settings.s3_secret_key,
+        "DRP_S3_REGION": settings.s3_region,
+        "DRP_S3_BUCKET": settings.s3_bucket,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": settings.otlp_endpoint,
+        "DRP_TRACES_URL": settings.traces_url,
+        "DRP_HOME": str(home),
+    }
+    datasets = {
+        name: value for name, value in absolute_paths(os.environ).items() if name in RELATIVE_TO_CALLER
+    }
+    return {name: value for name, value in named.items() if value} | datasets | dict(embedded)
+
+
+def service_child(home: Path, name: str, module: str, environment: Mapping[str, str]) -> Child:
+    """A service as a process of its own."""
+    port = next_free_port(PREFERRED_PORTS[name]) if name in PREFERRED_PORTS else free_port()
+    daemon = Daemon(name, home)
+    own = {
+        "DRP_HTTP_HOST": "127.0.0.1",
+        "DRP_HTTP_PORT": str(port),
+        "DRP_CONSUMER": f"{name}-1",
+        "DRP_LOG_FORMAT": "json",
+    }
+    # -P: the folder that we happen to be in is no place to import from.
+    command = [sys.executable, "-P", "-m", module]
+
+    def start() -> None:
+        env = {**absolute_paths(os.environ), **environment, **own}
+        daemon.start(command, env=env, cwd=Path.cwd())
+
+    return Child(
+        name=name,
+        kind="service",
+        daemon=daemon,
+        port=port,
+        url=f"http://127.0.0.1:{port}",
+        start=start,
+        answers=lambda: is_ready(port),
+    )
+
+
+def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment, with the folders in it told so that they mean the same from anywhere."""
+    found = dict(environment)
+    for name in RELATIVE_TO_CALLER:
+        if value := found.get(name):
+            parts = [
+                str(Path(part).expanduser().absolute()) for part in value.split(os.pathsep) if part.strip()
+            ]
+            found[name] = os.pathsep.join(parts)
+    return found
+
+
+def _server_child(name: str, server: Server) -> Child:
+    return Child(
+        name=name,
+        kind="server",
+        daemon=server.daemon,
+        port=server.port,
+        url=_without_password(server.url),
+        start=server.start,
+        answers=server.answers,
+    )
+
+
+def _without_password(url: str) -> str:
+    """What may be shown: progress and status are read over shoulders."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -1,0 +1,394 @@
+"""`drp up`: real servers and every service as processes of one parent, in one data folder.
+
+    up        start all, and stay until Ctrl-C or down(); detached: return once all is ready
+    down      end what runs there, in order, and leave no process
+    status    what runs, and whether it is ready
+    environment   the settings under which what runs can be reached
+
+The parent starts again what dies. If the parent itself is killed, the kernel ends its children with it, and
+the next up() ends what is left, by number and time of start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import msgspec
+
+from libs.errors import DrpError, Permanent, Transient
+from libs.runtime.children import Child, readiness
+from libs.runtime.embedded.daemon import private_folder
+from libs.runtime.embedded.objects import listens
+from libs.runtime.home import Failure, Home, Part, State
+from libs.runtime.layout import SERVICES, embedded_servers, service_child, shared_environment
+from libs.runtime.processes import Process, wait_for_end
+from libs.runtime.settings import ServiceSettings
+
+__all__ = ["PartStatus", "PlatformStatus", "down", "environment", "status", "up"]
+
+READY_WITHIN: Final = 90.0
+HOPELESS: Final = 3
+"""Deaths of a process that was never ready after which up() gives up."""
+DRAIN_WITHIN: Final = 9.5
+SERVER_STOPS_WITHIN: Final = 8.0
+TICK: Final = 0.05
+
+Progress = Callable[[str], None]
+
+
+class PartStatus(msgspec.Struct, kw_only=True):
+    """One process; detail says what is wrong with it, if anything."""
+
+    name: str
+    kind: str
+    pid: int | None
+    port: int
+    url: str
+    restarts: int
+    ready: bool
+    detail: str | None
+
+
+class PlatformStatus(msgspec.Struct, kw_only=True):
+    """What runs in a data folder."""
+
+    home: str
+    running: bool
+    ready: bool
+    pid: int | None
+    started_at: datetime | None
+    parts: list[PartStatus]
+
+
+def up(
+    home: Path,
+    *,
+    detach: bool = False,
+    services: Mapping[str, str] = SERVICES,
+    on_progress: Progress = lambda _: None,
+) -> None:
+    """Start the platform in home. Attached: returns after Ctrl-C or down(). Detached: once all is ready.
+
+    Call it from the main thread.
+
+    Args:
+        services: name to module.
+        on_progress: is told each step in a line.
+
+    Raises:
+        Permanent: it runs already, the data is of a newer version, or a process doesn't stay up.
+        Transient: not ready within a minute and a half.
+    """
+    place = Home(home)
+    place.check_format()
+    if place.running() is not None:
+        raise place.taken()
+    if detach:
+        _start_detached(place, services, on_progress)
+    else:
+        _Supervisor(place, services, on_progress).run()
+
+
+def down(home: Path, *, on_progress: Progress = lambda _: None) -> bool:
+    """End what runs in home, orphans of a killed supervisor too. False if there was nothing to end."""
+    place = Home(home)
+    state = place.read()
+    if state is None:
+        return False
+    ran = state.supervisor.alive or any(part.process and part.process.alive for part in state.parts)
+    if state.supervisor.alive:
+        on_progress("draining the services, then stopping the servers")
+        state.supervisor.end(signal.SIGTERM, timeout=DRAIN_WITHIN + 4 * SERVER_STOPS_WITHIN)
+    _end_parts(state.parts)
+    place.forget()
+    return ran
+
+
+def status(home: Path) -> PlatformStatus:
+    """What runs in home now. Asks every part."""
+    place = Home(home)
+    state = place.running()
+    if state is None:
+        return PlatformStatus(
+            home=str(place.folder), running=False, ready=False, pid=None, started_at=None, parts=[]
+        )
+    parts = [_part_status(part) for part in state.parts]
+    return PlatformStatus(
+        home=str(place.folder),
+        running=True,
+        ready=state.ready and all(part.ready for part in parts),
+        pid=state.pid,
+        started_at=state.started_at,
+        parts=parts,
+    )
+
+
+def environment(home: Path) -> dict[str, str]:
+    """The settings to reach what runs in home, DRP_REDIS_URL to DRP_GENERATOR_URL; empty if nothing runs."""
+    state = Home(home).running()
+    return {} if state is None else state.environment
+
+
+class _Stopped(Exception):
+    """A signal came."""
+
+
+class _Supervisor:
+    """One run of up(), attached."""
+
+    def __init__(self, home: Home, services: Mapping[str, str], on_progress: Progress) -> None:
+        self._home = home
+        self._services = services
+        self._tell = on_progress
+        self._started_at = datetime.now(UTC)
+        self._servers: list[Child] = []
+        self._rooms: list[Child] = []
+        self._environment: dict[str, str] = {}
+        self._signals = 0
+
+    def run(self) -> None:
+        before = {
+            number: signal.signal(number, self._heard)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        }
+        try:
+            with self._home.claimed():
+                try:
+                    self._live()
+                except _Stopped:
+                    self._tell("stopping")
+                finally:
+                    self._stop_all()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _live(self) -> None:
+        began = time.monotonic()
+        self._home.write_failure(None)
+        if (left := self._home.read()) is not None:
+            _end_parts(left.parts)
+        self._start_servers()
+        self._until(self._stores_are_ready, deadline=began + READY_WITHIN)
+        self._migrate()
+        self._start_services()
+        self._until(self._all_are_ready, deadline=began + READY_WITHIN)
+        self._tell(f"ready after {time.monotonic() - began:.1f} s")
+        while True:
+            self._look()
+
+    def _start_servers(self) -> None:
+        settings = ServiceSettings()
+        folder = self._home.folder
+        self._servers, embedded = embedded_servers(folder, settings)
+        self._environment = shared_environment(folder, settings, embedded)
+        for child in self._servers:
+            child.begin()
+            self._write()
+
+    def _start_services(self) -> None:
+        for name, module in self._services.items():
+            self._rooms.append(service_child(self._home.folder, name, module, self._environment))
+        for child in self._rooms:
+            child.begin()
+        urls = {f"DRP_{child.name.upper()}_URL": child.url for child in self._rooms}
+        self._environment = self._environment | urls
+        self._write()
+
+    def _migrate(self) -> None:
+        """Here, though any service would: six at once would wait for each other."""
+        from libs.adapters.postgres import migrate  # noqa: PLC0415 - only up() needs it, not down() and status()
+
+        for name in asyncio.run(migrate(self._environment["DRP_POSTGRES_URL"])):
+            self._tell(f"migrated the database: {name}")
+
+    def _stores_are_ready(self) -> bool:
+        return all(child.ready for child in self._servers if child.name in {"redis", "postgres"})
+
+    def _all_are_ready(self) -> bool:
+        return all(child.ready for child in self._all)
+
+    @property
+    def _all(self) -> list[Child]:
+        return [*self._servers, *self._rooms]
+
+    def _until(self, condition: Callable[[], bool], *, deadline: float) -> None:
+        while not condition():
+            self._look()
+            for child in self._all:
+                if child.restarts >= HOPELESS and not child.ever_ready:
+                    raise Permanent(
+                        f"{child.name} does not start",
+                        why=child.last_words(),
+                        fix=f"read {child.daemon.log}",
+                    )
+            if time.monotonic() > deadline:
+                raise Transient("the platform is not ready in time", why=self._what_is_missing())
+
+    def _look(self) -> None:
+        for child in self._all:
+            if self._signals:
+                raise _Stopped
+            if message := child.look():
+                self._tell(message)
+                self._write()
+        time.sleep(TICK)
+
+    def _what_is_missing(self) -> str:
+        return "; ".join(
+            f"{child.name}: {readiness(child.port) if child.kind == 'service' else child.last_words()}"
+            for child in self._all
+            if not child.ready
+        )
+
+    def _write(self) -> None:
+        me = Process.of(os.getpid())
+        if me is None:
+            raise Transient("cannot tell when this process was started")
+        self._home.write(
+            State(
+                pid=me.pid,
+                started=me.started,
+                started_at=self._started_at,
+                ready=bool(self._rooms) and all(child.ready for child in self._all),
+                parts=[child.part() for child in self._all],
+                environment=self._environment,
+            )
+        )
+
+    def _stop_all(self) -> None:
+        for group, seconds in ((self._rooms, DRAIN_WITHIN), (self._servers, SERVER_STOPS_WITHIN)):
+            for child in group:
+                child.daemon.ask_to_stop()
+            deadline = time.monotonic() + seconds
+            while any(child.daemon.running for child in group) and time.monotonic() < deadline:
+                if self._signals > 1:
+                    break
+                time.sleep(0.02)
+            for child in group:
+                if child.daemon.running:
+                    self._tell(f"{child.name} did not stop in time and is killed")
+                child.daemon.kill()
+        self._home.forget()
+
+    def _heard(self, _number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+
+
+def _start_detached(home: Home, services: Mapping[str, str], on_progress: Progress) -> None:
+    private_folder(home.folder)
+    private_folder(home.log.parent)
+    began = home.log.stat().st_size if home.log.exists() else 0
+    command = [sys.executable, "-P", "-m", "libs.runtime.supervisor"]
+    arguments = ["--home", str(home.folder), "--services", json.dumps(dict(services))]
+    with home.log.open("ab") as log:
+        pid = os.posix_spawn(
+            sys.executable,
+            [*command, *arguments],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, log.fileno(), 1),
+                (os.POSIX_SPAWN_DUP2, log.fileno(), 2),
+            ],
+            setsid=True,
+        )
+    try:
+        _follow(home, pid, began, on_progress)
+    except BaseException:
+        if (supervisor := Process.of(pid)) is not None:
+            supervisor.end(signal.SIGTERM, timeout=DRAIN_WITHIN + SERVER_STOPS_WITHIN)
+        raise
+
+
+def _follow(home: Home, pid: int, began: int, on_progress: Progress) -> None:
+    """Pass on what the supervisor says until it is ready.
+
+    Raises:
+        DrpError: it gave up; why.
+    """
+    with home.log.open("rb") as log:
+        log.seek(began)
+        while True:
+            ended, _ = os.waitpid(pid, os.WNOHANG)
+            for line in log:
+                on_progress(line.decode(errors="replace").rstrip())
+            if ended:
+                failure = home.read_failure()
+                raise (
+                    failure.error()
+                    if failure is not None
+                    else Permanent("the supervisor ended", fix=f"read {home.log}")
+                )
+            state = home.read()
+            if state is not None and state.pid == pid and state.ready:
+                return
+            time.sleep(TICK)
+
+
+def _end_parts(parts: list[Part]) -> None:
+    """End what is left of an earlier run: first the services, together, then the servers."""
+    for kind, number in (("service", signal.SIGTERM), ("server", signal.SIGINT)):
+        left = [part.process for part in parts if part.kind == kind and part.process is not None]
+        for process in left:
+            process.send(number)
+        if not wait_for_end(left, timeout=DRAIN_WITHIN):
+            for process in left:
+                process.end(signal.SIGKILL, timeout=0)
+
+
+def _part_status(part: Part) -> PartStatus:
+    alive = part.process is not None and part.process.alive
+    if not alive:
+        detail: str | None = "not running; the supervisor starts it again"
+    elif part.kind == "service":
+        detail = readiness(part.port)
+    else:
+        detail = None if listens(part.port) else "does not answer"
+    return PartStatus(
+        name=part.name,
+        kind=part.kind,
+        pid=part.pid if alive else None,
+        port=part.port,
+        url=part.url,
+        restarts=part.restarts,
+        ready=detail is None,
+        detail=detail,
+    )
+
+
+def _main() -> int:
+    """The supervisor that nobody watches: what it has to say goes to its log, why it gave up to a file."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--services", type=json.loads, required=True)
+    options = parser.parse_args()
+    home = Home(options.home)
+
+    def say(message: str) -> None:
+        print(message, file=sys.stderr, flush=True)  # noqa: T201 - its log
+
+    try:
+        _Supervisor(home, options.services, say).run()
+    except DrpError as error:
+        say(str(error))
+        home.write_failure(
+            Failure(what=error.what, why=error.why, fix=error.fix, transient=isinstance(error, Transient))
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
