@@ -144,7 +144,7 @@ class Bus:
         self._broker = broker = subscription.open_broker(self._url, graceful=self._tuning.graceful)
         self._subscriptions = [subscription.Subscription(broker, *wanted) for wanted in self._wanted]
         with connection.redis_errors("cannot reach Redis"):
-            await broker.connect()
+            await subscription.connect_broker(broker)
         for each in self._subscriptions:
             each.start()
 

@@ -122,12 +122,20 @@ async def ensure_groups(client: Redis, groups: Mapping[str, Sequence[str]]) -> N
     be given what was published before its first start."""
     with redis_errors("cannot create the consumer groups"):
         for stream, names in groups.items():
-            for group in names:
+            for group in await _missing(client, stream, names):
                 try:
                     await client.xgroup_create(stream, group, id="0", mkstream=True)
                 except ResponseError as error:
                     if "BUSYGROUP" not in str(error):
                         raise
+
+
+async def _missing(client: Redis, stream: str, groups: Sequence[str]) -> list[str]:
+    # looked up first: a full Redis refuses XGROUP CREATE also for a group that exists
+    if not await client.exists(stream):
+        return list(groups)
+    made = {details["name"].decode() for details in await client.xinfo_groups(stream)}
+    return [group for group in groups if group not in made]
 
 
 async def check_durability(client: Redis) -> list[str]:

@@ -22,7 +22,7 @@ from libs.adapters.bus.watch import ending_of, trouble_of
 from libs.adapters.bus.window import Window
 from libs.errors import DrpError
 
-__all__ = ["Subscription", "open_broker"]
+__all__ = ["Subscription", "connect_broker", "open_broker"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,21 @@ def open_broker(url: str, *, graceful: float) -> RedisBroker:
         logger=logger,
         log_level=logging.DEBUG,
     )
+
+
+async def connect_broker(broker: RedisBroker) -> None:
+    """Connect, and leave the groups to us.
+
+    FastStream creates each again when it starts: at `$` if somebody destroyed it meanwhile, so that entries
+    would silently be passed over; and a full Redis refuses the mere try, so that no consumer could come up to
+    make room.
+    """
+    client = await broker.connect()
+    client.xgroup_create = _is_made  # type: ignore[method-assign]
+
+
+async def _is_made(*_: object, **__: object) -> bool:
+    return True
 
 
 class WindowedStream(StreamSub[Any]):
