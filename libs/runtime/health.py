@@ -6,16 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from fastapi import FastAPI, Response
-from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from libs.errors import DrpError
 
-__all__ = ["PAGES", "Check", "Health"]
+__all__ = ["Check", "Health"]
 
-PAGES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 CHECK_WITHIN: Final = 2.0
 
 Check = Callable[[], Awaitable[str | None]]
@@ -51,37 +49,31 @@ class Health:
             "checks": {name: {"ok": not detail, "detail": detail} for name, detail in checks.items()},
         }
 
-    def install(self, app: FastAPI) -> None:
-        """Add the pages to the application, before its own routes."""
-
-        @app.get("/livez", include_in_schema=False)
-        async def livez() -> dict[str, str]:
-            return {"service": self._service, "status": "alive"}
-
-        @app.get("/readyz", include_in_schema=False)
-        async def readyz() -> JSONResponse:
-            report = await self.report()
-            return JSONResponse(report, status_code=200 if report["ready"] else 503)
-
-        @app.get("/metrics", include_in_schema=False)
-        async def metrics() -> Response:
-            return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
-        # A catch-all route of the room's own must not hide them.
-        routes = app.router.routes
-        routes[:0] = [routes.pop() for _ in PAGES]
-
-    def guard(self, app: ASGIApp) -> ASGIApp:
-        """The application, answering 503 on all but these pages while the service is closed."""
+    def around(self, app: ASGIApp | None) -> ASGIApp:
+        """These pages in front of the room's own application (None: there is none)."""
 
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http" and self._closed is not None and scope["path"] not in PAGES:
-                body = {"error": f"{self._service} is {self._closed}"}
-                await JSONResponse(body, status_code=503, headers={"Retry-After": "1"})(scope, receive, send)
-            else:
+            if scope["type"] == "http" and (response := await self._response(scope["path"], app is None)):
+                await response(scope, receive, send)
+            elif app is not None:
                 await app(scope, receive, send)
 
         return guarded
+
+    async def _response(self, path: str, alone: bool) -> Response | None:
+        """What these pages answer themselves; None leaves it to the application."""
+        match path:
+            case "/livez":
+                return JSONResponse({"service": self._service, "status": "alive"})
+            case "/readyz":
+                report = await self.report()
+                return JSONResponse(report, status_code=200 if report["ready"] else 503)
+            case "/metrics":
+                return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        if self._closed is not None:
+            body = {"error": f"{self._service} is {self._closed}"}
+            return JSONResponse(body, status_code=503, headers={"Retry-After": "1"})
+        return JSONResponse({"error": "no such page"}, status_code=404) if alone else None
 
 
 async def _ask(check: Check) -> str | None:

@@ -32,9 +32,8 @@ What `wire` may use
                                                       loop.nudge() calls it sooner. Transient is backed off.
     service.ready_when(name, check)                   /readyz asks check, too: None is fine, a string is wrong
     service.on_drain(work)                            called after the last entry was handled
-    service.app                                       the FastAPI application; 503 until `wire` has returned,
-                                                      but for the health pages
-    Service(…, app=create_app())                      brings an application of its own (generator, console)
+    Service(…, app=create_app())                      brings a FastAPI application of its own; it answers
+                                                      503 until `wire` has returned
     Service(…, postgres=False)                        a service that needs no Postgres: it starts without it
 """
 
@@ -50,7 +49,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from libs.contracts.streams import BATCHES, DATASET_GROUPS, GROUPS
 from libs.datasets import Dataset, datasets_folder_from, load_datasets
@@ -82,16 +81,16 @@ class Service:
     Args:
         name: of the room; also its consumer groups' name.
         settings: of the room.
-        app: the room's own HTTP application; the health pages are added to it.
+        app: the room's own HTTP application; the health pages stand in front of it.
         postgres: False for a service that starts and is ready without Postgres.
     """
 
     def __init__(
-        self, name: str, settings: ServiceSettings, *, app: FastAPI | None = None, postgres: bool = True
+        self, name: str, settings: ServiceSettings, *, app: ASGIApp | None = None, postgres: bool = True
     ) -> None:
         self.name = name
         self.settings = settings
-        self.app = app if app is not None else FastAPI(title=f"drp {name}", docs_url=None, redoc_url=None)
+        self._app = app
         self._with_postgres = postgres
         self._health = Health(name)
         self._wire: Wire | None = None
@@ -152,9 +151,8 @@ class Service:
 
     async def _boot_and_serve(self, told: Telemetry) -> int:
         datasets = load_datasets(datasets_folder_from(self.settings.datasets_dir))
-        self._health.install(self.app)
         http = HttpServer(
-            self._health.guard(self.app), host=self.settings.http_host, port=self.settings.http_port
+            self._health.around(self._app), host=self.settings.http_host, port=self.settings.http_port
         )
         async with AsyncExitStack() as doors:
             await http.start()
