@@ -54,7 +54,8 @@ SIZES: Final = (1, 10, 100, 1_000, 10_000, 50_000, 100_000, 1_000_000)
 # --- producing: generator, drp publish ---
 # events whose XADD was answered, by where they came from (http | generated | file | replay | redrive)
 PRODUCED_EVENTS = Counter("drp_produced_events_total", "Events acknowledged by the stream", ["origin"])
-# events that were refused at the door, so never published (invalid | too_large | no_room | unavailable)
+# events that were refused at the door, so never published
+# (not_json | invalid | too_large | no_dataset | no_room | unavailable)
 PRODUCE_REFUSED = Counter("drp_produce_refused_total", "Requests refused before publishing", ["reason"])
 
 # --- the bus: every consumer ---

@@ -43,7 +43,7 @@ class Order(BaseModel):
 
     order_id: str = Field(description="The business key; a later event with the same one is its correction.")
     customer_id: str
-    amount: str = Field(
+    amount: str | float = Field(
         description="A decimal with at most two places, as text or as a number; read exactly."
     )
     created_at: str = Field(description="RFC 3339; without an offset it is UTC, a bare date is its midnight.")

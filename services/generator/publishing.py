@@ -108,12 +108,12 @@ class OrderDoor:
 
     def _check(self, events: Sequence[bytes]) -> None:
         """Ask the decoder that the ingestor will ask, so that the producer learns at once."""
-        slots = self._decoder.decode(b"[" + b",".join(events) + b"]", entry_id="0-0")
-        if slots.refused:
-            problems = [
-                Problem(index=one.position, field=one.field, reason=one.reason, detail=one.detail)
-                for one in slots.refused
-            ]
+        problems = [
+            Problem(index=index, field=one.field, reason=one.reason, detail=one.detail)
+            for index, event in enumerate(events)
+            for one in self._decoder.decode(event, entry_id="0-0").refused
+        ]
+        if problems:
             raise Refusal(f"the contract refuses {len(problems)} of {len(events)} orders", problems)
 
     def _check_key(self, key: str | None, body: bytes) -> None:

@@ -1,0 +1,222 @@
+"""`drp publish --file`: a file's rows become events of a dataset, through the same stream as all others.
+
+An event's id is uuid5(NAMESPACE_URL, source + row), the row as JSON with its fields in the order of their
+names: a file published twice adds nothing. The source is `urn:drp:file:<name>` unless given, the name without
+its folder and `.gz`: the same rows under another source are other events. Values are published as they are
+written; the contract judges them, not this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time as clock
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from libs.adapters.bus import Bus
+from libs.adapters.files import Chunk, Form, Layout, Unreadable, columns_of, form_of, read_rows, row_id
+from libs.adapters.metrics import PRODUCED_EVENTS
+from libs.adapters.telemetry import span
+from libs.datasets import ColumnType, Dataset
+from libs.errors import Permanent
+
+__all__ = ["Published", "publish_file", "source_of"]
+
+PER_ENTRY: Final = 500
+ENTRY_BYTES: Final = 1024 * 1024
+PER_TRIP: Final = 20
+ROOM_WITHIN: Final = 600.0
+ORIGIN: Final = "backfill"
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """events: how many the stream has acknowledged; unreadable: how many of them are lines that were no rows.
+    entries: of the stream, up to PER_ENTRY events each."""
+
+    source: str
+    events: int
+    unreadable: int
+    entries: int
+    seconds: float
+
+
+async def publish_file(
+    bus: Bus,
+    dataset: Dataset,
+    path: Path,
+    *,
+    mapping: Mapping[str, str] | None = None,
+    source: str | None = None,
+    time: datetime | None = None,
+    rate: float | None = None,
+    limit: int = 1_000,
+    on_progress: Callable[[int], None] | None = None,
+) -> Published:
+    """Publish a CSV, JSON Lines or Parquet file, gzip too.
+
+    Args:
+        mapping: the file's column for a field of the contract, where the names differ.
+        source: the events' source.
+        time: the events' time where a row has none of its own (the contract's event time).
+        rate: events a second, at most.
+        limit: entries that may wait in the stream; beyond it this waits, ten minutes at most.
+        on_progress: called with how many events the stream has so far.
+
+    Raises:
+        Permanent: the file, or its columns, can't be used; nothing, or a first part, was published.
+        Transient: Redis is away, or the stream stays full. Publishing again adds nothing twice.
+    """
+    named = source or source_of(path)
+    layout = await asyncio.to_thread(_layout, dataset, path, mapping or {}, named, time)
+    envelope = _Envelope.of(dataset, named, time)
+    began = clock.monotonic()
+    events = unreadable = entries = 0
+    attributes = {"drp.dataset": dataset.name, "drp.file": path.name}
+    with span("publish", root=True, attributes=attributes) as this:
+        chunks = read_rows(path, layout)
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            for documents in _trips(envelope.documents(chunk)):
+                await bus.wait_for_room(dataset.stream, limit=limit, timeout=ROOM_WITHIN)
+                await bus.publish(dataset.stream, [one for one, _ in documents], traceparent=this.traceparent)
+                events += sum(count for _, count in documents)
+                entries += len(documents)
+                if on_progress is not None:
+                    on_progress(events)
+                await _keep_pace(rate, events, began)
+            unreadable += len(chunk.unreadable)
+        this.set({"drp.events": events, "drp.unreadable": unreadable})
+    PRODUCED_EVENTS.labels("file").inc(events)
+    return Published(
+        source=named,
+        events=events,
+        unreadable=unreadable,
+        entries=entries,
+        seconds=clock.monotonic() - began,
+    )
+
+
+def source_of(path: Path) -> str:
+    """The source of a file's events, if none is given."""
+    return f"urn:drp:file:{path.name.removesuffix('.gz')}"
+
+
+@dataclass(frozen=True)
+class _Envelope:
+    """What stands around each row's JSON."""
+
+    source: str
+    before_id: str
+    between: str
+    time: str | None
+
+    @classmethod
+    def of(cls, dataset: Dataset, source: str, time: datetime | None) -> _Envelope:
+        kind = msgspec.json.encode(f"{dataset.name}.imported").decode()
+        return cls(
+            source=source,
+            before_id='{"specversion":"1.0","id":"',
+            between=f'","source":{msgspec.json.encode(source).decode()},"type":{kind},'
+            f'"dataschema":"{dataset.dataschema}","drporigin":"{ORIGIN}",',
+            time=None if time is None else _text(time),
+        )
+
+    def documents(self, chunk: Chunk) -> Iterator[tuple[bytes, int]]:
+        """Entries, as JSON arrays, and how many events each holds."""
+        events = [
+            f'{self.before_id}{event_id}{self.between}{self._time(moment)}"data":{data}}}'
+            for event_id, moment, data in zip(chunk.ids, chunk.times, chunk.data, strict=True)
+        ]
+        events += [self._unreadable(line) for line in chunk.unreadable]
+        for first in range(0, len(events), PER_ENTRY):
+            yield from _packed(events[first : first + PER_ENTRY])
+
+    def _time(self, moment: str | None) -> str:
+        chosen = moment or self.time
+        return "" if chosen is None else f'"time":"{chosen}",'
+
+    def _unreadable(self, line: Unreadable) -> str:
+        """The event that stands for a line that is no row: the decoder refuses it, quarantine keeps it."""
+        data = {"line": line.line, "text": line.text, "error": line.error}
+        written = msgspec.json.encode(data).decode()
+        why = msgspec.json.encode(f"line {line.line}: {line.error}").decode()
+        event_id = row_id(self.source + written)
+        return f'{self.before_id}{event_id}{self.between}"drpunreadable":{why},"data":{written}}}'
+
+
+def _packed(events: Sequence[str]) -> Iterator[tuple[bytes, int]]:
+    """One entry if it is small enough, else halves; an event too large for any entry goes alone."""
+    document = f"[{','.join(events)}]".encode()
+    if len(document) <= ENTRY_BYTES or len(events) == 1:
+        yield document, len(events)
+        return
+    middle = len(events) // 2
+    yield from _packed(events[:middle])
+    yield from _packed(events[middle:])
+
+
+def _trips(documents: Iterator[tuple[bytes, int]]) -> Iterator[list[tuple[bytes, int]]]:
+    """As many entries as one round trip takes."""
+    while trip := list(itertools.islice(documents, PER_TRIP)):
+        yield trip
+
+
+def _layout(
+    dataset: Dataset, path: Path, mapping: Mapping[str, str], source: str, time: datetime | None
+) -> Layout:
+    _check_fields(dataset, mapping)
+    if form_of(path) != "jsonl":  # whose lines may differ
+        _check_columns(dataset, path, mapping, columns_of(path))
+    moment = None if dataset.event_time is None else dataset.event_time.field
+    if moment is None and time is None:
+        raise Permanent(
+            f"the contract of {dataset.name} names no event time, so a row does not say when it happened",
+            fix="--time 2026-01-01T00:00:00Z",
+        )
+    forms: dict[ColumnType, Form] = {ColumnType.INTEGER: "integer", ColumnType.BOOLEAN: "boolean"}
+    return Layout(
+        name=source,
+        fields={column: field for field, column in mapping.items()},
+        forms={column.field: forms[column.type] for column in dataset.columns if column.type in forms},
+        time=moment,
+    )
+
+
+def _check_fields(dataset: Dataset, mapping: Mapping[str, str]) -> None:
+    known = {column.field for column in dataset.columns}
+    if unknown := sorted(mapping.keys() - known):
+        fix = f"one of {', '.join(sorted(known))}"
+        raise Permanent(f"{dataset.name} has no field {unknown[0]!r} to map to", fix=fix)
+    if len(set(mapping.values())) < len(mapping):
+        raise Permanent("two fields are mapped to one column", fix="name a column of its own for each")
+
+
+def _check_columns(dataset: Dataset, path: Path, mapping: Mapping[str, str], columns: Sequence[str]) -> None:
+    """Every mapped column is there, no name is taken twice, and every required field has a column."""
+    there = f"{path.name} has {', '.join(columns)}"
+    if absent := sorted(set(mapping.values()) - set(columns)):
+        raise Permanent(f"there is no column {absent[0]!r} in the file", why=there)
+    if taken := sorted((mapping.keys() & set(columns)) - set(mapping.values())):
+        raise Permanent(
+            f"field {taken[0]!r} is mapped to another column, but a column has its name", why=there
+        )
+    found = mapping.keys() | (set(columns) - set(mapping.values()))
+    needed = [column.field for column in dataset.columns if column.required and column.field not in found]
+    if needed:
+        fix = " ".join(f"--map {field}=COLUMN" for field in needed)
+        raise Permanent(f"the file has no column for {', '.join(needed)}", why=there, fix=fix)
+
+
+async def _keep_pace(rate: float | None, events: int, began: float) -> None:
+    if rate is not None and (early := began + events / rate - clock.monotonic()) > 0:
+        await asyncio.sleep(early)
+
+
+def _text(moment: datetime) -> str:
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")
