@@ -46,8 +46,6 @@ def read_columns(
         fields.add(column.field)
         names.add(column.name)
         columns.append((at, column))
-    if not columns and not findings.problems:
-        findings.add(place, "the schema object has no properties", "properties: [- name: …, logicalType: …]")
     return tuple(columns)
 
 

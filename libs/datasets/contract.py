@@ -126,6 +126,9 @@ class _Reader:
                 f"physicalName: {table}",
             )
         properties = obj.get("properties", [])
+        if not properties:
+            instead = "properties: [- name: …, logicalType: …]"
+            self.findings.add(at, f"the schema object `{self.name}` has no properties", instead)
         placed = read_columns(properties, (*at, "properties"), self.findings)
         keys: list[Place] = [
             (*at, "properties", index) for index, prop in enumerate(properties) if prop.get("primaryKey")

@@ -6,14 +6,17 @@ import difflib
 import importlib.resources
 import json
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from libs.datasets.document import Findings, Place
+from libs.datasets.model import ColumnType
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 __all__ = ["odcs_schema", "validate"]
+
+_TYPES: Final = ", ".join(ColumnType)
 
 
 @cache
@@ -37,8 +40,25 @@ def validate(findings: Findings) -> None:
             continue
         told.add(place)
         what, instead, key = _words(error)
-        where = ".".join(str(step) for step in place) or "the contract"
+        where = _where(findings.document.content, place)
         findings.add((*place, *((key,) if key else ())), f"{where}: {what}", instead)
+
+
+def _where(content: Any, place: Place) -> str:
+    """The place as a person names it: `orders.amount.quality`, positions only where nothing has a name."""
+    words: list[str] = []
+    for step in place:
+        content = content[step]
+        if not isinstance(step, int):
+            words.append(step)
+            continue
+        named = content if isinstance(content, dict) else {}
+        name = next((str(named[key]) for key in ("name", "property", "id") if key in named), None)
+        if name is None:
+            words.append(str(step + 1))
+        else:
+            words[-1] = name
+    return ".".join(words) or "the contract"
 
 
 def _cause(error: ValidationError) -> ValidationError:
@@ -53,6 +73,10 @@ def _words(error: ValidationError) -> tuple[str, str, str | None]:
     rule = str(error.validator)
     wanted: Any = error.validator_value
     instance: Any = error.instance
+    if list(error.absolute_path)[-2:-1] == ["properties"] and "logicalType" not in instance:
+        return "no logicalType", f"logicalType: one of {_TYPES}", None
+    if rule == "enum" and error.absolute_path[-1] == "logicalType":
+        return f"`{instance}` is not allowed", f"logicalType: one of {_TYPES}", None
     if rule == "required":
         missing = next(name for name in wanted if name not in instance)
         return f"`{missing}` is missing", f"{missing}: …", None

@@ -1,8 +1,8 @@
 """Events as producers send them, with what a test does not care about filled in.
 
 Identities never repeat within a process. `time` is left out, so an event happens when its entry is written;
-give one where order or freshness matters. An override named like a field of `data` goes there, any other is an
-attribute of the envelope; `...` takes something away.
+give one where order or freshness matters. An override named like a field of `data` goes there, any other is
+an attribute of the envelope; `...` takes something away.
 """
 
 from __future__ import annotations
