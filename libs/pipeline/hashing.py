@@ -14,7 +14,7 @@ from libs.adapters.warehouse import Database
 from libs.datasets import Dataset, quoted
 from libs.errors import Permanent
 
-__all__ = ["analytics_hash", "landed_hash_columns", "relation_hash", "staging_hash"]
+__all__ = ["analytics_hash", "landed_hash_columns", "relation_hash", "rows_hash", "staging_hash"]
 
 _NOT_CONTENT: Final = frozenset({"batch_id"})
 """Which batch brought a row depends on how the events were cut into batches, not on what they say."""
@@ -42,12 +42,14 @@ def relation_hash(database: Database, relation: str, columns: Sequence[str], *, 
 
 def staging_hash(database: Database, dataset: Dataset) -> str:
     """The content hash of a generation's kept and rejected rows together."""
-    return _together(database, [dataset.staging_table, dataset.rejected_table])
+    tables = (dataset.staging_table, dataset.rejected_table)
+    return str(sum(rows_hash(database, table, part_of=table) for table in tables))
 
 
 def analytics_hash(database: Database, dataset: Dataset) -> str:
     """The content hash of all marts of a generation together."""
-    return _together(database, [f"analytics.{quoted(name)}" for name in sorted(dataset.marts)])
+    marts = [f"analytics.{quoted(name)}" for name in dataset.marts]
+    return str(sum(rows_hash(database, mart, part_of=mart) for mart in marts))
 
 
 def landed_hash_columns(dataset: Dataset) -> tuple[str, ...]:
@@ -55,12 +57,13 @@ def landed_hash_columns(dataset: Dataset) -> tuple[str, ...]:
     return tuple(name for name, _ in dataset.landed_columns if name not in _NOT_CONTENT)
 
 
-def _together(database: Database, relations: Sequence[str]) -> str:
-    total = 0
-    for relation in relations:
-        columns = sorted(name for name in database.columns(relation) if name not in _NOT_CONTENT)
-        total += int(relation_hash(database, relation, columns, salt=relation))
-    return str(total)
+def rows_hash(database: Database, relation: str, *, part_of: str) -> int:
+    """What the relation's rows add to the hash of the table `part_of`, which they stand in or will stand in.
+
+    The table's hash is the sum of its rows', so one that gains and loses rows needs no look at all the others.
+    """
+    columns = sorted(name for name in database.columns(relation) if name not in _NOT_CONTENT)
+    return int(relation_hash(database, relation, columns, salt=part_of))
 
 
 def _framed(column: str, kind: str) -> str:

@@ -64,6 +64,7 @@ class Request:
 
     id: int
     kind: Kind
+    requested_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ class Plan:
     parent is the generation that readers see now: an incremental plan applies `batches` to a clone of it, a
     full one makes everything anew from `batches` and only remembers it. batches are in the order of their
     closing; prompts are those that called for the plan (pending, or held though published), requests the
-    operators' that it answers. cause names what led to it, for the ids of the events that follow.
+    operators' that it answers, the last of them made at asked_at. cause names what led to it, for the
+    ids of the events that follow.
     """
 
     kind: Kind
@@ -81,6 +83,7 @@ class Plan:
     batches: tuple[Batch, ...]
     prompts: tuple[Batch, ...]
     requests: tuple[int, ...]
+    asked_at: datetime | None
     cause: uuid.UUID
     plan_hash: str
 
@@ -130,6 +133,7 @@ def make_plan(
         batches=tuple(chosen),
         prompts=tuple(prompts),
         requests=tuple(request.id for request in requests),
+        asked_at=max((request.requested_at for request in requests), default=None),
         cause=prompts[0].id if prompts else _cause(parent, requests),
         plan_hash=plan_hash(kind, parent, [batch.id for batch in chosen], fingerprint),
     )
@@ -139,22 +143,21 @@ def may_build(plan: Plan, tried: Sequence[Tried], *, now: datetime) -> int | Non
     """The number of the attempt to make now; None if the plan must wait, or needs something new.
 
     A plan that the gate blocked is not built again, nor one whose verdict was `error` three times; one that
-    could not be built is tried again with a growing pause. A request of an operator begins anew.
+    could not be built is tried again with a growing pause. What was tried before an operator asked for it counts
+    no more.
     """
     if not tried:
         return 1
-    last = max(tried, key=lambda earlier: earlier.attempt)
-    if plan.requests:
-        return last.attempt + 1
-    if any(earlier.verdict == "fail" for earlier in tried):
+    attempt = max(earlier.attempt for earlier in tried) + 1
+    counted = [earlier for earlier in tried if plan.asked_at is None or earlier.ended_at >= plan.asked_at]
+    errors = sum(earlier.verdict == "error" for earlier in counted)
+    if errors >= ATTEMPTS or any(earlier.verdict == "fail" for earlier in counted):
         return None
-    judged = sum(earlier.verdict == "error" for earlier in tried)
-    if judged >= ATTEMPTS:
-        return None
-    trouble = judged + sum(earlier.failed for earlier in tried)
-    if trouble and now < last.ended_at + min(_FIRST_PAUSE * 2 ** (trouble - 1), _LONGEST_PAUSE):
-        return None
-    return last.attempt + 1
+    trouble = errors + sum(earlier.failed for earlier in counted)
+    if not trouble:
+        return attempt
+    pause = min(_FIRST_PAUSE * 2 ** min(trouble - 1, 20), _LONGEST_PAUSE)
+    return attempt if now >= max(earlier.ended_at for earlier in counted) + pause else None
 
 
 def _cause(parent: int | None, requests: Sequence[Request]) -> uuid.UUID:

@@ -144,14 +144,17 @@ class Warehouse:
             return set()
         return {entry.name for entry in self.folder.iterdir() if _FILE.fullmatch(entry.name)}
 
-    def prune(self, spare: Collection[str]) -> list[str]:
-        """Remove every generation's file but those named, and what hangs on it; the names removed, sorted.
+    def prune(self, spare: Collection[str], *, among: Collection[str] | None = None) -> list[str]:
+        """Remove every generation's file but those to spare, and what hangs on it; the names removed, sorted.
 
         The file that the link leads to is always spared. Readers that have a file open keep it.
+
+        Args:
+            among: only these are removed, whatever else has come; None means all that are there now.
         """
         current = self.current()
         kept = {*spare, *(() if current is None else (current.name,))}
-        doomed = sorted(self.files() - kept)
+        doomed = sorted((self.files() if among is None else set(among)) - kept)
         for name in doomed:
             self.remove(name)
         return doomed
@@ -185,7 +188,7 @@ def sha256_of(path: Path) -> str:
 def _clone(source: Path, target: Path) -> None:
     """Copy a file; on a file system that can, by sharing its blocks."""
     if sys.platform == "linux":
-        import fcntl
+        import fcntl  # noqa: PLC0415 - not on every system
 
         with source.open("rb") as old, target.open("wb") as new, suppress(OSError):
             fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal
 
+import msgspec
+
 from libs.adapters.warehouse.database import Database
 from libs.errors import Permanent
 
@@ -43,11 +45,11 @@ def write_result(table: pa.Table, sink: Path | IO[bytes], form: Format) -> None:
             write_result(table, file, form)
         return
     if form == "parquet":
-        import pyarrow.parquet as pq
+        import pyarrow.parquet as pq  # noqa: PLC0415 - slow to load, and needed here only
 
         pq.write_table(table, sink)
     elif form == "csv":
-        import pyarrow.csv as pacsv
+        import pyarrow.csv as pacsv  # noqa: PLC0415 - slow to load, and needed here only
 
         pacsv.write_csv(_flat(table), sink)
     else:
@@ -56,8 +58,6 @@ def write_result(table: pa.Table, sink: Path | IO[bytes], form: Format) -> None:
 
 
 def _json(table: pa.Table) -> Iterator[bytes]:
-    import msgspec
-
     separator = b"["
     for batch in table.to_batches(max_chunksize=_ROWS):
         for row in batch.to_pylist():
@@ -68,8 +68,7 @@ def _json(table: pa.Table) -> Iterator[bytes]:
 
 def _flat(table: pa.Table) -> pa.Table:
     """Every nested value, and every time, as the text that csv should show."""
-    import msgspec
-    import pyarrow as pa
+    import pyarrow as pa  # noqa: PLC0415 - slow to load, and needed here only
 
     for index, field in enumerate(table.schema):
         if pa.types.is_nested(field.type) or pa.types.is_timestamp(field.type):
