@@ -40,6 +40,8 @@ BATCH: Final = 512
 EVERY_MS: Final = 500
 TIMEOUT: Final = 2.0
 SHUTDOWN_WITHIN: Final = 1.8
+AGAIN_AFTER: Final = 1.0
+"""Seconds in which a collector that was down isn't tried again: spans are dropped at once, a flush doesn't wait."""
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -239,13 +241,17 @@ class _PatientExporter(SpanExporter):
         logger.addFilter(self._said)
         logger.setLevel(logging.WARNING)
         self._down = False
+        self._again_at = 0.0
         self._deadline: float | None = None
 
     def close_within(self, seconds: float) -> None:
         self._deadline = time.monotonic() + seconds
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        if self._deadline is not None and (self._down or time.monotonic() > self._deadline):
+        now = time.monotonic()
+        if self._deadline is not None and (self._down or now > self._deadline):
+            return SpanExportResult.FAILURE
+        if self._down and now < self._again_at:
             return SpanExportResult.FAILURE
         self._said.words = ""
         result = self._inner.export(spans)
@@ -262,6 +268,7 @@ class _PatientExporter(SpanExporter):
         elif self._down and not down:
             log.info("traces reach %s again", self._endpoint)
         self._down = down
+        self._again_at = time.monotonic() + AGAIN_AFTER
 
     def shutdown(self) -> None:
         self._inner.shutdown()  # type: ignore[no-untyped-call]

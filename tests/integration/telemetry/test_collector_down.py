@@ -1,0 +1,121 @@
+"""A collector that is down, slow or wrong costs spans, and nothing else."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from libs.adapters.telemetry import span
+from libs.runtime.embedded.traces import TraceServer
+from libs.runtime.processes import free_port
+from libs.testing.waiting import until
+from tests.integration.telemetry.conftest import Start
+
+
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The URL of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+async def test_it_is_said_once_and_steps_go_on_at_full_speed(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    telemetry = start(endpoint=f"http://127.0.0.1:{free_port()}")
+    began = time.perf_counter()
+    for _ in range(20_000):
+        with span("step", root=True):
+            pass
+    assert time.perf_counter() - began < 5
+    await until(lambda: warnings_in(caplog))
+    began = time.perf_counter()
+    for _ in range(3):
+        with span("step", root=True):
+            pass
+        telemetry.flush()
+    assert time.perf_counter() - began < 8
+    (said,) = warnings_in(caplog)
+    assert "no traces reach" in said
+    assert "refused" in said
+
+
+@pytest.mark.parametrize("spans", [1, 5_000])
+def test_shutdown_does_not_wait_for_a_collector_that_refuses(start: Start, spans: int) -> None:
+    telemetry = start(endpoint=f"http://127.0.0.1:{free_port()}")
+    for _ in range(spans):
+        with span("step", root=True):
+            pass
+    began = time.perf_counter()
+    telemetry.shutdown()
+    assert time.perf_counter() - began < 2.2
+
+
+def test_shutdown_does_not_wait_for_a_collector_that_never_answers(start: Start, silent: str) -> None:
+    telemetry = start(endpoint=silent)
+    for _ in range(5_000):
+        with span("step", root=True):
+            pass
+    began = time.perf_counter()
+    telemetry.shutdown()
+    assert time.perf_counter() - began < 2.2
+
+
+def test_a_process_that_exits_does_not_wait_either(start: Start, silent: str) -> None:
+    telemetry = start(endpoint=silent)
+    with span("step", root=True):
+        pass
+    telemetry.shutdown()
+    assert all(thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
+
+
+def test_what_waits_is_bounded(start: Start, silent: str) -> None:
+    telemetry = start(endpoint=silent)
+    for _ in range(30_000):
+        with span("step", root=True):
+            pass
+    processor = telemetry._provider._active_span_processor._span_processors[0]
+    assert len(processor._batch_processor._queue) <= 8192  # type: ignore[attr-defined]
+
+
+async def test_it_is_said_when_traces_get_through_again(
+    start: Start, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level(logging.INFO)
+    port = free_port()
+    start(endpoint=f"http://127.0.0.1:{port}")
+    with span("lost", root=True):
+        pass
+    await until(lambda: warnings_in(caplog))
+    server = TraceServer(tmp_path, port)
+    server.start()
+    server.wait_ready()
+    try:
+
+        def told() -> bool:
+            with span("kept", root=True):
+                pass
+            return "again" in caplog.text
+
+        await until(told)
+    finally:
+        server.stop()
+    assert len(warnings_in(caplog)) == 1
+
+
+def test_no_endpoint_sends_nothing_and_is_no_trouble(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    telemetry = start(endpoint=None)
+    with span("step", root=True):
+        pass
+    telemetry.shutdown()
+    assert warnings_in(caplog) == []
