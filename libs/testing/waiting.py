@@ -6,13 +6,22 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 __all__ = ["until"]
 
 T = TypeVar("T")
 
 
+@overload
+async def until(
+    condition: Callable[[], Awaitable[T]],
+    *,
+    timeout: float = ...,  # noqa: ASYNC109
+    every: float = ...,
+) -> T: ...
+@overload
+async def until(condition: Callable[[], T], *, timeout: float = ..., every: float = ...) -> T: ...  # noqa: ASYNC109
 async def until(condition: Callable[[], T | Awaitable[T]], *, timeout: float = 10, every: float = 0.02) -> T:  # noqa: ASYNC109 - the usual name
     """What the condition returns once that is truthy. timeout and every in seconds.
 
