@@ -26,8 +26,14 @@ class RawChanges:
 
 
 def raw_columns(dataset: Dataset) -> tuple[tuple[str, str, bool], ...]:
-    """(name, Postgres type, nullable) of every column of the RAW table, in order."""
-    own = tuple((column.name, column.postgres_type, not column.required) for column in dataset.columns)
+    """(name, Postgres type, nullable) of every column of the RAW table, in order.
+
+    Of the contract's columns only the key is NOT NULL: the decoder keeps the required ones filled, and a
+    contract that makes a field optional must not find a table that disagrees.
+    """
+    own = tuple(
+        (column.name, column.postgres_type, column.name != dataset.key.name) for column in dataset.columns
+    )
     return (*RAW_COLUMNS_BEFORE, *own, *RAW_COLUMNS_AFTER)
 
 
@@ -56,9 +62,10 @@ def raw_changes(dataset: Dataset, existing: Mapping[str, str]) -> RawChanges:
         return RawChanges(add=list(wanted), conflicts=[])
     add: list[tuple[str, str, bool]] = []
     conflicts: list[str] = []
+    required = {column.name for column in dataset.columns if column.required}
     for name, kind, nullable in wanted:
         found = existing.get(name)
-        if found is None and nullable:
+        if found is None and nullable and name not in required:
             add.append((name, kind, nullable))
         elif found is None:
             conflicts.append(

@@ -42,6 +42,13 @@ def test_a_new_optional_field_is_a_column_to_add(orders: Dataset) -> None:
     assert (changes.add, changes.conflicts) == ([("coupon", "text", True)], [])
 
 
+def test_a_field_that_becomes_optional_needs_no_change(orders: Dataset) -> None:
+    columns = tuple(replace(c, required=c.name == orders.key.name) for c in orders.columns)
+    relaxed = replace(orders, columns=columns)
+
+    assert raw_columns(relaxed) == raw_columns(orders)
+
+
 def test_a_new_required_field_is_a_conflict(orders: Dataset) -> None:
     changes = raw_changes(with_column(orders, required=True), existing(orders))
 
@@ -68,6 +75,7 @@ def test_the_ddl_makes_the_table_of_the_design(orders: Dataset) -> None:
     ddl = raw_table_ddl(orders)
 
     assert "CREATE TABLE raw.orders_raw (" in ddl
-    assert '"amount" numeric(12,2) NOT NULL' in ddl
+    assert '"source_order_id" text NOT NULL' in ddl
+    assert '"amount" numeric(12,2),' in ddl
     assert "UNIQUE (source_system, event_id)" in ddl
     assert "ON raw.orders_raw (batch_id)" in ddl
