@@ -97,12 +97,13 @@ class ExactReader:
         data = _data(attributes)
         if jsontext.has_nul(original):
             raise _Refusal("nul_byte", "a string contains U+0000", self._field_with_nul(data))
+        values = [_value(data, column) for column in self._columns]
         wild = jsontext.wild_number(original) if jsontext.may_hold_wild_number(original) else None
         if wild is not None:
             raise _Refusal("unstorable", wild)
         return (
             identity[1],
-            *(_value(data, column) for column in self._columns),
+            *values,
             identity[0],
             attributes["data"].decode(),
             _event_time(attributes, entry_time),
