@@ -22,6 +22,7 @@ __all__ = ["Reaper", "group_size"]
 logger = logging.getLogger(__name__)
 
 PAGE: Final = 500
+HAND_BACK_WITHIN: Final = 3.0
 
 # A consumer that woke up between look and deletion would lose what it just took: so both in one step.
 FORGET_CONSUMER: Final = """
@@ -64,13 +65,17 @@ class Reaper:
         Stopping strands entries that Redis has sent and nobody has read; that is no fault of theirs.
         """
         with contextlib.suppress(*UNREACHABLE, ResponseError):
-            pending = await self._pending("-", idle=0, consumer=self._delivery.consumer)
-            for delivered, same in groupby(pending, key=itemgetter("times_delivered")):
-                await self._delivery.claim(
-                    [entry["message_id"] for entry in same],
-                    retrycount=max(0, delivered - 1),
-                    idle=self._milliseconds(self._tuning.abandoned_after),
-                )
+            async with asyncio.timeout(HAND_BACK_WITHIN):
+                await self._hand_back()
+
+    async def _hand_back(self) -> None:
+        pending = await self._pending("-", idle=0, consumer=self._delivery.consumer)
+        for delivered, same in groupby(pending, key=itemgetter("times_delivered")):
+            await self._delivery.claim(
+                [entry["message_id"] for entry in same],
+                retrycount=max(0, delivered - 1),
+                idle=self._milliseconds(self._tuning.abandoned_after),
+            )
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], *, every: float) -> None:
         stopping = self._delivery.stopping

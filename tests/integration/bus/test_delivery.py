@@ -60,6 +60,7 @@ async def test_entries_that_look_like_a_faststream_envelope_arrive_as_they_were_
 
     await until(lambda: len(landing.landed) == len(odd) + 1)
     assert landing.data == sorted([*odd, b""])
+    assert {entry.deliveries for entry in landing.landed} == {1}
     assert landing.buried == []
 
 
@@ -189,6 +190,7 @@ async def test_one_refused_entry_does_not_sink_its_neighbours(
     await until(lambda: landing.buried)
     await eventually(lambda: settled(raw))
     assert landing.data == [b"%03d" % number for number in range(100) if number != 13]
+    assert {entry.deliveries for entry in landing.landed} == {1}
     ((poison, reason),) = landing.buried
     assert poison.data == b"013"
     assert "thirteen" in reason
