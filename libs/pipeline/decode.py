@@ -107,9 +107,9 @@ class Decoder:
         if b"\\u0000" in data:
             return None
         try:
+            envelopes = self._envelopes(data)
             if len(data) > MAX_EVENT_BYTES and any(len(raw) > MAX_EVENT_BYTES for raw in _raws(data)):
                 return None
-            envelopes = self._envelopes(data)
             records, is_open = self._records(data)
         except BROKEN:
             return None
