@@ -14,6 +14,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -214,6 +215,7 @@ def test_the_archive_and_the_traces_are_servers_too(home: Path, monkeypatch: pyt
 ATTACHED = """
 import json, sys
 from pathlib import Path
+from typing import Any
 from libs.runtime import supervisor
 def say(message): print(message, flush=True)
 supervisor.DRAIN_WITHIN = 1
@@ -221,13 +223,13 @@ supervisor.up(Path(sys.argv[1]), services={"one": "stand_in"}, on_progress=say)
 """
 
 
-def attached(home: Path, python: str = sys.executable, **how: object) -> subprocess.Popen[str]:
+def attached(home: Path, python: str = sys.executable, **how: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [python, "-c", ATTACHED, str(home)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **how,  # type: ignore[call-overload,no-any-return]
+        **how,
     )
 
 
