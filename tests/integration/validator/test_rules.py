@@ -305,6 +305,15 @@ async def test_a_backfill_of_old_orders_is_never_judged_for_its_age(bench: Bench
     assert await bench.statuses(number) == {"freshness": "not run"}
 
 
+async def test_old_orders_that_were_replayed_do_not_make_the_live_ones_late(bench: Bench) -> None:
+    old = [Order(f"o-{n}", time=NOON - timedelta(days=9000), origin="replay") for n in range(20)]
+    number = await bench.build(await bench.land([*old, *orders(20, start=20)]))
+
+    assert await bench.validator.judge_waiting() == ["pass"]
+    assert (await bench.result(number, "freshness"))["evaluated"] == 20
+    assert await bench.statuses(number) == {}
+
+
 async def test_at_most_a_thousand_failing_rows_are_kept_a_rule(bench: Bench) -> None:
     number = await bench.build(await bench.land(orders(1200, bad=1100)))
 
