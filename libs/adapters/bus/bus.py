@@ -148,10 +148,10 @@ class Bus:
         for each in self._subscriptions:
             each.start()
 
-    async def stop(self) -> None:
-        """Let handlers finish (Tuning.graceful seconds at most), hand back what isn't done, disconnect.
+    async def drain(self) -> None:
+        """Stop reading: let handlers finish, Tuning.graceful seconds at most, and hand back what isn't done.
 
-        Does nothing the second time.
+        Publishing goes on, for those who still have something to say. Does nothing the second time.
         """
         if self._stopped.is_set():
             return
@@ -159,9 +159,16 @@ class Bus:
         for each in self._subscriptions:
             each.interrupt()
         if self._broker is not None:
-            await self._broker.stop()
-            await asyncio.gather(*(each.finish() for each in self._subscriptions))
-        await self._client.aclose()
+            winding_up = [each.wind_up() for each in self._subscriptions]
+            await asyncio.gather(self._broker.stop(), *winding_up)
+            await asyncio.gather(*(each.hand_back() for each in self._subscriptions))
+
+    async def stop(self) -> None:
+        """Drain, then disconnect."""
+        try:
+            await self.drain()
+        finally:
+            await self._client.aclose()
 
     def healthy(self) -> str | None:
         """What is wrong for good: a subscription that reads no more.

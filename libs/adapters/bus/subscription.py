@@ -115,13 +115,16 @@ class Subscription:
         """Let the handler finish what it does, and begin nothing more."""
         self._delivery.stopping.set()
 
-    async def finish(self) -> None:
-        """Wait for our own tasks, then hand back what is still ours. FastStream must have stopped reading."""
+    async def wind_up(self) -> None:
+        """Wait for our own tasks, as long as for a handler."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._delivery.tuning.graceful)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def hand_back(self) -> None:
+        """Give up what is still ours, once nothing is read any more and no handler at work."""
         async with self._delivery.lock:
             await self._reaper.hand_back()
 

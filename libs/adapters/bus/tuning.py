@@ -14,7 +14,7 @@ class Tuning:
     Attributes:
         abandoned_after: an entry untouched for so long belongs to a dead consumer. A living one touches what
             it has in hand three times as often.
-        graceful: how long a handler may go on once stop() was called.
+        graceful: how long a handler may go on once stop() was called; a service drains in eight seconds.
         deliveries: an entry given out so often and never finished is undeliverable; it was alone at last.
         refusals: how often a single entry is given to a handler that raises Permanent.
         first_pause, longest_pause: back-off between two tries, exponential, jittered, capped.
@@ -22,7 +22,7 @@ class Tuning:
     """
 
     abandoned_after: float = 30.0
-    graceful: float = 20.0
+    graceful: float = 6.0
     deliveries: int = 5
     refusals: int = 3
     first_pause: float = 0.1

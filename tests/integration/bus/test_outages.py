@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from libs.adapters.bus import Bus
+from libs.adapters.bus import Bus, Tuning
 from libs.errors import Permanent, Transient
 from libs.runtime.processes import free_port
 from libs.testing.servers import RestartableRedis
@@ -105,6 +105,40 @@ async def test_stopping_while_a_handler_backs_off_does_not_wait_for_it(
     await asyncio.wait_for(bus.stop(), 2)
     (pending,) = await raw.xpending_range("orders", "ingestor", "-", "+", 10)
     assert pending["times_delivered"] == 0
+
+
+async def test_a_drained_bus_reads_no_more_and_can_still_publish(
+    redis_url: str, raw: RawRedis, connect: Connect, reading: Subscribe, landing: Landing
+) -> None:
+    bus = await reading(await connect(redis_url), landing)
+    await bus.publish("orders", [b"1"])
+    await until(lambda: landing.data == [b"1"])
+
+    await bus.drain()
+    await bus.publish("orders", [b"2"])
+    (group,) = await raw.xinfo_groups("orders")
+    assert (group["pending"], group["lag"]) == (0, 1)
+    assert landing.data == [b"1"]
+    assert await bus.run_until_broken() is None
+
+
+async def test_a_handler_that_takes_longer_than_a_stop_may_is_cut_off_and_its_entry_handed_back(
+    redis_url: str, raw: RawRedis, connect: Connect, reading: Subscribe
+) -> None:
+    async def hang(_: object) -> None:
+        await asyncio.Event().wait()
+
+    landing = Landing(before=hang)
+    bus = await connect(redis_url, tuning=Tuning(graceful=0.2))
+    await bus.publish("orders", [b"1"])
+    await reading(bus, landing)
+    await until(lambda: landing.calls)
+
+    await asyncio.wait_for(bus.stop(), 5)
+    (pending,) = await raw.xpending_range("orders", "ingestor", "-", "+", 10)
+    assert pending["times_delivered"] == 0
+    assert pending["time_since_delivered"] >= 30_000
+    assert landing.landed == []
 
 
 async def test_a_full_redis_refuses_to_publish_while_a_consumer_can_still_come_up_and_make_room(
