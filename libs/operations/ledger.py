@@ -7,12 +7,12 @@ slots. An entry that neither Postgres has nor the stream still holds is unaccoun
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from libs.adapters.bus import Bus, Entry, StreamOverview
-from libs.adapters.postgres import Postgres
+from libs.adapters.postgres import Postgres, Row
 from libs.contracts.streams import DATASET_GROUPS
 from libs.datasets import Dataset
 
@@ -149,14 +149,14 @@ def _stream_problems(stream: StreamOverview, unaccounted: int) -> list[str]:
     return []
 
 
-def _batch_problems(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _batch_problems(rows: Sequence[Row]) -> list[str]:
     told = [_batch_problem(row) for row in rows[:_PROBLEMS_TOLD]]
     return (
         told if len(rows) <= _PROBLEMS_TOLD else [*told, f"… and {len(rows) - _PROBLEMS_TOLD} more batches"]
     )
 
 
-def _batch_problem(row: Mapping[str, Any]) -> str:
+def _batch_problem(row: Row) -> str:
     if row["unknown"]:
         return f"rows stand under batch {row['batch_id']}, which the ledger does not know"
     return (
