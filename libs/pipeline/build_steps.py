@@ -156,24 +156,22 @@ class Steps:
         return late + self.count(f"DELETE FROM {replaced}")
 
     def judge(self) -> None:
-        broken = ", ".join(
-            f"CASE WHEN {rule.broken_sql} THEN {_literal(rule.name)} END" for rule in self.dataset.row_rules
-        )
-        self.run(
-            f"CREATE TEMP TABLE judged AS SELECT *, "
-            f"list_filter(CAST([{broken}] AS VARCHAR[]), lambda rule: rule IS NOT NULL) AS __broken "
-            f"FROM (\n{_statement(self.dataset.staging_sql)}\n)"
-        )
-        self._check_staging_sql()
-
-    def _check_staging_sql(self) -> None:
-        columns = self.database.columns("judged")
-        lost = [name for name, kind in self.dataset.landed_columns if columns.get(name) != kind]
+        """Leave in `judged` the rows as staging.sql shapes them, with the rules that each of them breaks."""
+        self.run(f"CREATE TEMP VIEW shaped AS\n{_statement(self.dataset.staging_sql)}")
+        shape = self.database.columns("shaped")
+        lost = [name for name, kind in self.dataset.landed_columns if shape.get(name) != kind]
         if lost:
             raise Permanent(
                 f"staging.sql of {self.dataset.name} changes or leaves out {', '.join(lost)}",
                 fix="SELECT landed.*, …",
             )
+        broken = ", ".join(
+            f"CASE WHEN {rule.broken_sql} THEN {_literal(rule.name)} END" for rule in self.dataset.row_rules
+        )
+        self.run(
+            "CREATE TEMP TABLE judged AS SELECT *, "
+            f"list_filter(CAST([{broken}] AS VARCHAR[]), lambda rule: rule IS NOT NULL) AS __broken FROM shaped"
+        )
         if self.count("SELECT count(*) FROM judged") != self.count("SELECT count(*) FROM landed"):
             raise Permanent(
                 f"staging.sql of {self.dataset.name} does not give one row per landed event",
