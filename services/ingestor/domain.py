@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
 from operator import itemgetter
-from typing import Any, Final
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ __all__ = [
     "Layout",
     "Leftover",
     "Tally",
+    "WithData",
     "arrived_without_data",
     "conflicts_of",
     "dead_letter",
@@ -44,6 +45,15 @@ UNDELIVERABLE: Final = "undeliverable"
 
 MAX_PRODUCERS: Final = 64
 _LONGEST_TEXT: Final = 1_000
+_SLOT_WEIGHT: Final = 24
+
+
+class WithData(Protocol):
+    @property
+    def data(self) -> bytes: ...
+
+
+T = TypeVar("T", bound=WithData)
 
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -244,13 +254,17 @@ def storable_text(text: str | None, *, longest: int = _LONGEST_TEXT) -> str | No
     return text[:longest].replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
-def slices(entries: Sequence[Any], *, max_bytes: int) -> Iterator[Sequence[Any]]:
-    """The entries in order, cut so that each part holds at most max_bytes of data, or one entry."""
-    first = size = 0
+def slices(entries: Sequence[T], *, max_weight: int) -> Iterator[Sequence[T]]:
+    """The entries in order, cut so that each part weighs at most max_weight, or is one entry.
+
+    An entry weighs its bytes, or what its slots will, should it hold very many small ones.
+    """
+    first = total = 0
     for position, entry in enumerate(entries):
-        if size and size + len(entry.data) > max_bytes:
+        weight = max(len(entry.data), _SLOT_WEIGHT * min(entry.data.count(b","), MAX_EVENTS))
+        if total and total + weight > max_weight:
             yield entries[first:position]
-            first, size = position, 0
-        size += len(entry.data)
+            first, total = position, 0
+        total += weight
     if first < len(entries):
         yield entries[first:]

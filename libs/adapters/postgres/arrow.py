@@ -23,8 +23,9 @@ def read_arrow(url: str, sql: str, parameters: Sequence[object] = ()) -> Iterato
     Raises:
         PostgresUnavailable, PostgresRefused: also from reading the stream inside the block.
     """
-    import adbc_driver_manager
-    from adbc_driver_postgresql import dbapi
+    # half a second that only those who read columns pay
+    import adbc_driver_manager  # noqa: PLC0415
+    from adbc_driver_postgresql import dbapi  # noqa: PLC0415
 
     try:
         with dbapi.connect(url) as connection, connection.cursor() as cursor:

@@ -53,8 +53,9 @@ async def migrate(url: str, *, patience: float = 30) -> list[str]:
 
 
 def _apply_missing(url: str, folder: Path) -> list[str]:
-    import psycopg
-    import yoyo
+    # needed at boot only, and slow to import
+    import psycopg  # noqa: PLC0415
+    import yoyo  # noqa: PLC0415
 
     address = "postgresql+psycopg://" + url.partition("://")[2]
     try:

@@ -31,8 +31,8 @@ from services.ingestor.store import Batch, BatchStore, RawStore
 
 __all__ = ["Landing"]
 
-_SLICE_BYTES: Final = 4 * 1024 * 1024
-"""Data landed in one transaction, about; while Postgres works on a slice the next one is decoded."""
+_SLICE: Final = 4 * 1024 * 1024
+"""Weight landed in one transaction, about its bytes; while Postgres works on a slice the next is decoded."""
 
 
 class Landing:
@@ -70,17 +70,17 @@ class Landing:
             Transient: Postgres could not do it now; what was committed of it stays.
             Permanent: it will refuse these entries again.
         """
-        parts = list(slices(list({entry.id: entry for entry in entries}.values()), max_bytes=_SLICE_BYTES))
-        ahead = self._decoding(parts[0]) if parts else None
-        for following in [*parts[1:], None]:
-            assert ahead is not None  # noqa: S101 one part is always decoded ahead
-            arrived = await ahead
-            ahead = None if following is None else self._decoding(following)
+        distinct = list({entry.id: entry for entry in entries}.values())
+        parts = list(slices(distinct, max_weight=_SLICE))
+        ahead = [self._decoding(part) for part in parts[:1]]
+        for following in range(1, len(parts) + 1):
+            arrived = await ahead.pop()
+            ahead = [self._decoding(part) for part in parts[following : following + 1]]
             try:
                 await self.land_arrived(arrived)
             except BaseException:
-                if ahead is not None:
-                    ahead.cancel()
+                for decoding in ahead:
+                    decoding.cancel()
                 raise
 
     async def land_arrived(self, arrived: Sequence[Arrived]) -> None:

@@ -145,12 +145,18 @@ def test_text_about_a_slot_is_made_storable(text: str | None, stored: str | None
     assert storable_text(text) == stored
 
 
-def test_slices_hold_at_most_so_many_bytes_or_one_entry() -> None:
+def test_slices_weigh_at_most_so_much_or_are_one_entry() -> None:
     entries = [an_arrival(data=b"x" * size) for size in (3, 3, 9, 1, 1)]
 
-    assert [[len(entry.data) for entry in part] for part in slices(entries, max_bytes=6)] == [
+    assert [[len(entry.data) for entry in part] for part in slices(entries, max_weight=6)] == [
         [3, 3],
         [9],
         [1, 1],
     ]
-    assert list(slices([], max_bytes=6)) == []
+    assert list(slices([], max_weight=6)) == []
+
+
+def test_an_entry_of_very_many_tiny_slots_weighs_what_they_will_cost() -> None:
+    entries = [an_arrival(data=b"[" + b"1," * 9_999 + b"1]")] * 4
+
+    assert [len(part) for part in slices(entries, max_weight=500_000)] == [2, 2]
