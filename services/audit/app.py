@@ -25,7 +25,6 @@ from services.audit.webhook import open_webhook
 
 __all__ = ["main"]
 
-_TRIM_EVERY: Final = 60.0
 _SEND_EVERY: Final = 1.0
 
 log = logging.getLogger("drp.audit")
@@ -48,7 +47,6 @@ def main() -> None:
         watch_every = min(5.0, settings.batch_deadline / 4)
         late = partial(watch_deadline, store=store, deadline=settings.batch_deadline)
         service.every(watch_every, late, name="look for late batches")
-        service.every(_TRIM_EVERY, partial(platform.bus.trim, GROUPS), name="trim the pipeline's streams")
         await _wire_alerts(service, store, settings)
 
     service.run()

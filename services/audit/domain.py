@@ -121,7 +121,7 @@ class Overdue:
     verdict: str | None
     broken: tuple[str, ...]
     pinned: str | None
-    trace_id: str | None
+    traceparent: str | None
 
 
 def step_of(envelope: CloudEvent, event: PipelineEvent, *, trace_id: str | None) -> Step:
@@ -155,11 +155,11 @@ def unreadable_step(*, stream: str, entry_id: str, why: str, at: datetime) -> St
         event_type=UNREADABLE,
         metadata={"stream": stream, "entry": entry_id, "event_type": UNREADABLE, "batches": []},
         error=f"entry {entry_id} of {stream} could not be recorded: {_storable(why)}. Only the platform's "
-        f"own services write there: see who else does with `drp events {stream}`",
+        f"own services write there: look at it with redis-cli XRANGE {stream} {entry_id} {entry_id}",
     )
 
 
-def deadline_step(late: Overdue, *, deadline: float) -> Step:
+def deadline_step(late: Overdue, *, deadline: float, trace_id: str | None) -> Step:
     """The failed row of a batch that missed its deadline (seconds after closing), under one event id."""
     subject = batch_subject(late.batch_id)
     why, fix = _explanation(late)
@@ -177,7 +177,7 @@ def deadline_step(late: Overdue, *, deadline: float) -> Step:
             "dataset": late.dataset,
             "batches": [str(late.batch_id)],
             "generation": late.generation,
-            "trace_id": late.trace_id,
+            "trace_id": trace_id,
             "event_type": DEADLINE,
             "state": late.status,
             "deadline_seconds": deadline,

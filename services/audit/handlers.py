@@ -78,9 +78,14 @@ async def bury(entry: Entry, why: str, *, store: AuditStore) -> None:
 async def watch_deadline(*, store: AuditStore, deadline: float) -> list[Step]:
     """One failed row and one alert per batch that isn't published `deadline` seconds after it closed."""
     late = await store.overdue(deadline)
-    written = await store.record_found([deadline_step(batch, deadline=deadline) for batch in late])
+    written = await store.record_found(
+        [deadline_step(batch, deadline=deadline, trace_id=trace_id_of(batch.traceparent)) for batch in late]
+    )
+    parents = {str(batch.batch_id): batch.traceparent for batch in late}
     for step in written:
         _count(step)
+        with span("deadline", parent=parents[step.run_id], attributes={"drp.run": step.run_id}) as mark:
+            mark.fail(step.error or "")
     metrics.BATCHES_OVERDUE.clear()
     for dataset, count in (await store.overdue_counts(deadline)).items():
         metrics.BATCHES_OVERDUE.labels(dataset).set(count)

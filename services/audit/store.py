@@ -43,7 +43,7 @@ ON CONFLICT (dedupe_key) DO NOTHING
 _OVERDUE: Final = """
 -- one row per closed batch past its deadline that wasn't told yet, oldest first
 SELECT b.id, b.dataset, b.status, b.accepted, b.closed_at, clock_timestamp() AS now, b.last_generation,
-       b.verdict, b.trace_id, p.pinned_at IS NOT NULL AS is_pinned, p.pinned_reason,
+       b.verdict, b.traceparent, p.pinned_at IS NOT NULL AS is_pinned, p.pinned_reason,
        coalesce((SELECT array_agg(r.rule ORDER BY r.rule) FROM ops.quality_results r
                  WHERE r.generation = b.last_generation AND r.status IN ('fail', 'error')), '{}') AS broken
 FROM ops.batch_status b
@@ -141,7 +141,7 @@ class AuditStore:
                 verdict=row["verdict"],
                 broken=tuple(row["broken"]),
                 pinned=(row["pinned_reason"] or "no reason given") if row["is_pinned"] else None,
-                trace_id=row["trace_id"],
+                traceparent=row["traceparent"],
             )
             for row in await self._postgres.fetch(_OVERDUE, deadline)
         ]

@@ -139,6 +139,7 @@ class Judge:
         if self._gx is not None:
             return
         os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read on import; nothing leaves this machine
+        logging.getLogger("great_expectations").setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it imports is deprecated in places; not ours to mend
             import great_expectations as gx  # noqa: PLC0415 - seconds and 240 MB
@@ -147,8 +148,6 @@ class Judge:
 
             context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
-        for name in ("great_expectations", "py.warnings"):
-            logging.getLogger(name).setLevel(logging.ERROR)
         source = context.data_sources.add_pandas("candidate")
         self._frames = source.add_dataframe_asset("frame").add_batch_definition_whole_dataframe("whole")
         self._gx = gx

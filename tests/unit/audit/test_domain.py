@@ -220,7 +220,7 @@ def late(**change: object) -> Overdue:
         "verdict": None,
         "broken": (),
         "pinned": None,
-        "trace_id": None,
+        "traceparent": None,
     }
     return Overdue(**(facts | change))  # type: ignore[arg-type]
 
@@ -245,7 +245,7 @@ def late(**change: object) -> Overdue:
     ],
 )
 def test_a_late_batch_says_where_it_is_and_what_to_do(batch: Overdue, why: str, fix: str) -> None:
-    step = deadline_step(batch, deadline=300)
+    step = deadline_step(batch, deadline=300, trace_id=None)
 
     assert (step.flow, step.run_id, step.status, step.records) == ("deadline", str(BATCH), "failed", 1200)
     assert step.error is not None
@@ -255,8 +255,8 @@ def test_a_late_batch_says_where_it_is_and_what_to_do(batch: Overdue, why: str, 
 
 
 def test_a_late_batch_is_one_event_whoever_finds_it_and_whenever() -> None:
-    one = deadline_step(late(), deadline=300)
-    other = deadline_step(late(status="blocked", now=NOON + timedelta(hours=9)), deadline=300)
+    one = deadline_step(late(), deadline=300, trace_id=None)
+    other = deadline_step(late(status="blocked", now=NOON + timedelta(hours=9)), deadline=300, trace_id=None)
     assert one.event_id == other.event_id
 
 
