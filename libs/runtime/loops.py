@@ -30,7 +30,7 @@ class Loop:
         self._seconds = seconds
         self._work = work
         self._wake = asyncio.Event()
-        self._failures = 0
+        self.failures = 0
         self._told: str | None = None
 
     def nudge(self) -> None:
@@ -44,7 +44,7 @@ class Loop:
             while not stop.is_set():
                 self._wake.clear()
                 await self._once()
-                await self._pause(stopping)
+                await self._wait(stopping)
         finally:
             stopping.cancel()
 
@@ -53,26 +53,31 @@ class Loop:
         try:
             await self._work()
         except Transient as error:
-            self._failures += 1
-            if self._failures == 1:
+            self.failures += 1
+            if self.failures == 1:
                 log.warning("%s: %s; trying again", self.name, error)
         except Permanent as error:
-            self._failures = 0
+            self.failures = 0
             if str(error) != self._told:
                 log.error("%s: %s", self.name, error)
             self._told = str(error)
         else:
-            if self._failures or self._told:
+            if self.failures or self._told:
                 log.info("%s works again (%.1f s)", self.name, time.monotonic() - began)
-            self._failures, self._told = 0, None
+            self.failures, self._told = 0, None
 
-    async def _pause(self, stopping: asyncio.Task[Literal[True]]) -> None:
-        seconds = self._seconds
-        if self._failures:
-            seconds = min(max(seconds, 0.1) * 2 ** min(self._failures, 10), max(LONGEST_PAUSE, seconds))
+    @property
+    def pause(self) -> float:
+        """Seconds until the next call, as things are."""
+        if not self.failures:
+            return self._seconds
+        longest = max(LONGEST_PAUSE, self._seconds)
+        return min(max(self._seconds, 0.1) * 2.0 ** min(self.failures, 10), longest)
+
+    async def _wait(self, stopping: asyncio.Task[Literal[True]]) -> None:
         waking = asyncio.create_task(self._wake.wait())
         try:
-            await asyncio.wait({waking, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({waking, stopping}, timeout=self.pause, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waking.cancel()
             with contextlib.suppress(asyncio.CancelledError):

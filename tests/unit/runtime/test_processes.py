@@ -1,0 +1,42 @@
+"""A process is known by its number and its start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+from libs.runtime.processes import Process, wait_for_end
+
+
+def test_a_number_given_to_another_process_is_not_signalled() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    found = Process.of(child.pid)
+    assert found is not None
+    assert found.alive
+    stranger = Process(child.pid, "earlier")
+    assert not stranger.alive
+    stranger.end(signal.SIGKILL)
+    assert child.poll() is None
+    found.end(signal.SIGKILL)
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+
+
+def test_a_process_that_ended_and_waits_for_its_parent_is_not_alive() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    found = Process.of(child.pid)
+    assert found is None or wait_for_end([found], timeout=10)
+    assert Process.of(child.pid) is None
+    child.wait()
+
+
+def test_there_is_no_process_of_a_free_number() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert Process.of(child.pid) is None
+
+
+def test_we_are_the_same_all_along() -> None:
+    assert Process.of(os.getpid()) == Process.of(os.getpid())
