@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from libs.adapters import telemetry
 from libs.adapters.telemetry import span
 from libs.runtime.embedded.traces import TraceServer
 from libs.runtime.processes import free_port
@@ -30,61 +31,83 @@ def silent() -> Iterator[str]:
 
 
 async def test_it_is_said_once_and_steps_go_on_at_full_speed(
-    start: Start, caplog: pytest.LogCaptureFixture
+    start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    telemetry = start(endpoint=f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(telemetry, "AGAIN_AFTER", 0.5)
+    started = start(endpoint=f"http://127.0.0.1:{free_port()}")
     began = time.perf_counter()
     for _ in range(20_000):
         with span("step", root=True):
             pass
     assert time.perf_counter() - began < 5
     await until(lambda: warnings_in(caplog))
-    began = time.perf_counter()
-    for _ in range(3):
+    tries = 0
+
+    def tried_again() -> bool:
+        nonlocal tries
         with span("step", root=True):
             pass
-        telemetry.flush()
-    assert time.perf_counter() - began < 8
+        began = time.perf_counter()
+        started.flush()
+        tries += time.perf_counter() - began > 0.5  # else the collector was not even asked
+        return tries >= 2
+
+    await until(tried_again, timeout=20)
     (said,) = warnings_in(caplog)
     assert "no traces reach" in said
     assert "refused" in said
 
 
+async def test_shutdown_does_not_even_ask_a_collector_that_is_known_to_be_down(
+    start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry, "AGAIN_AFTER", 0)
+    started = start(endpoint=f"http://127.0.0.1:{free_port()}")
+    with span("step", root=True):
+        pass
+    await until(lambda: warnings_in(caplog))
+    with span("step", root=True):
+        pass
+    began = time.perf_counter()
+    started.shutdown()
+    assert time.perf_counter() - began < 0.5
+
+
 @pytest.mark.parametrize("spans", [1, 5_000])
 def test_shutdown_does_not_wait_for_a_collector_that_refuses(start: Start, spans: int) -> None:
-    telemetry = start(endpoint=f"http://127.0.0.1:{free_port()}")
+    started = start(endpoint=f"http://127.0.0.1:{free_port()}")
     for _ in range(spans):
         with span("step", root=True):
             pass
     began = time.perf_counter()
-    telemetry.shutdown()
+    started.shutdown()
     assert time.perf_counter() - began < 2.2
 
 
 def test_shutdown_does_not_wait_for_a_collector_that_never_answers(start: Start, silent: str) -> None:
-    telemetry = start(endpoint=silent)
+    started = start(endpoint=silent)
     for _ in range(5_000):
         with span("step", root=True):
             pass
     began = time.perf_counter()
-    telemetry.shutdown()
+    started.shutdown()
     assert time.perf_counter() - began < 2.2
 
 
 def test_a_process_that_exits_does_not_wait_either(start: Start, silent: str) -> None:
-    telemetry = start(endpoint=silent)
+    started = start(endpoint=silent)
     with span("step", root=True):
         pass
-    telemetry.shutdown()
+    started.shutdown()
     assert all(thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
 
 
 def test_what_waits_is_bounded(start: Start, silent: str) -> None:
-    telemetry = start(endpoint=silent)
+    started = start(endpoint=silent)
     for _ in range(30_000):
         with span("step", root=True):
             pass
-    processor = telemetry._provider._active_span_processor._span_processors[0]
+    processor = started._provider._active_span_processor._span_processors[0]
     assert len(processor._batch_processor._queue) <= 8192  # type: ignore[attr-defined]
 
 
@@ -114,8 +137,8 @@ async def test_it_is_said_when_traces_get_through_again(
 
 
 def test_no_endpoint_sends_nothing_and_is_no_trouble(start: Start, caplog: pytest.LogCaptureFixture) -> None:
-    telemetry = start(endpoint=None)
+    started = start(endpoint=None)
     with span("step", root=True):
         pass
-    telemetry.shutdown()
+    started.shutdown()
     assert warnings_in(caplog) == []
