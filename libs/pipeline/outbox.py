@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import Final, Protocol
 from uuid import UUID
 
+from libs.adapters import metrics
 from libs.adapters.postgres import Connection, Postgres, Row
 from libs.contracts.events import PipelineEvent, encode_event
 from libs.contracts.streams import STREAMS
@@ -131,18 +132,21 @@ class Relay:
             rows = await connection.fetch(
                 """
                 -- one row per event to send; rows in another relay's hands are skipped
-                SELECT id, stream, document FROM ops.outbox
+                SELECT id, stream, type, document FROM ops.outbox
                 WHERE published_at IS NULL ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
                 """,
                 _AT_A_TIME,
             )
+            metrics.OUTBOX_PENDING.set(len(rows))
             if rows:
                 await self._publish(rows)
                 await connection.execute(
                     "UPDATE ops.outbox SET published_at = clock_timestamp() WHERE id = ANY($1::bigint[])",
                     [row["id"] for row in rows],
                 )
-            return len(rows)
+        for row in rows:
+            metrics.OUTBOX_PUBLISHED.labels(row["type"]).inc()
+        return len(rows)
 
     async def _publish(self, rows: Sequence[Row]) -> None:
         for stream, group in groupby(rows, key=itemgetter("stream")):

@@ -96,10 +96,11 @@ class Closing:
                 )
                 for batch in overdue:
                     done.add(batch.id)
-                    after = await self.close(connection, batch, reason="age", spans=spans)
+                    reason = batch.close_reason or "age"
+                    after = await self.close(connection, batch, reason=reason, spans=spans)
                     closed += [] if after is None else [after]
         for batch in closed:
-            self.tell(batch, "age")
+            self.tell(batch, batch.close_reason or "age")
         return done
 
 

@@ -16,19 +16,20 @@ from services.ingestor.domain import MAX_PRODUCERS, Tally
 __all__ = ["Batch", "BatchStore"]
 
 BATCH_COLUMNS: Final = """
-    id, dataset, opened_at, closed_at, producers,
+    id, dataset, opened_at, closed_at, close_reason, producers,
     received, accepted, duplicate, quarantined, conflicts, dead_lettered
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch as its row says. closed_at is None while it is open."""
+    """A batch as its row says. closed_at is None while it is open; close_reason may then be `requested`."""
 
     id: UUID
     dataset: str
     opened_at: datetime
     closed_at: datetime | None
+    close_reason: str | None
     received: int
     accepted: int
     duplicate: int
@@ -100,15 +101,17 @@ class BatchStore:
     async def lock_overdue(
         self, connection: Connection, *, opened_by: str, age: float, grace: float
     ) -> list[Batch]:
-        """Open batches older than age (of others: and grace; in seconds of the database's clock), locked.
+        """Open batches older than age (of others: and grace; in seconds of the database's clock), and those an
+        operator asked to close by setting their close_reason to `requested`, locked.
 
         One in the middle of a landing is left out: its owner is alive.
         """
         rows = await connection.fetch(
             f"""
             SELECT {BATCH_COLUMNS} FROM ops.batches
-            WHERE state = 'open' AND dataset = $1 AND opened_at <= clock_timestamp() - make_interval(
-                secs => CASE WHEN opened_by = $2 THEN $3::float8 ELSE $4::float8 END)
+            WHERE state = 'open' AND dataset = $1 AND (close_reason = 'requested' OR
+                opened_at <= clock_timestamp() - make_interval(
+                    secs => CASE WHEN opened_by = $2 THEN $3::float8 ELSE $4::float8 END))
             ORDER BY opened_at LIMIT 50 FOR UPDATE SKIP LOCKED
             """,
             self.dataset.name,

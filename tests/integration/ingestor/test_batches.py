@@ -151,6 +151,21 @@ async def test_a_replica_that_drains_closes_its_own_batch_and_no_other(
     assert states == {"i-0": ("closed", "drain"), "i-1": ("open", None)}
 
 
+async def test_a_batch_that_an_operator_asks_to_close_is_closed_whoever_fills_it(
+    postgres: Postgres, orders: Dataset
+) -> None:
+    owner = await open_room(postgres, orders, consumer="ingestor-1", batch_max_age=NEVER)
+    other = await open_room(postgres, orders, consumer="ingestor-2", batch_max_age=NEVER)
+    await owner.land(an_entry(an_event()))
+    await postgres.execute("UPDATE ops.batches SET close_reason = 'requested' WHERE state = 'open'")
+    await other.landing.close_overdue()
+    await owner.land(an_entry(an_event()))
+
+    closed, opened = await owner.batches()
+    assert (closed["state"], closed["close_reason"], closed["received"]) == ("closed", "requested", 1)
+    assert (opened["state"], opened["received"]) == ("open", 1)
+
+
 async def test_an_empty_batch_is_removed_and_not_told(postgres: Postgres, orders: Dataset) -> None:
     room = await open_room(postgres, orders)
     await postgres.execute(
