@@ -327,7 +327,7 @@ def histories(draw: st.DrawFn) -> tuple[Sequence[Sequence[Landed]], Sequence[int
     return batches, sorted({*cuts, len(batches)})
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(history=histories(), seed=st.randoms(use_true_random=False))
 def test_applied_in_any_order_and_in_any_parts_batches_give_what_a_full_build_gives(
     history: tuple[Sequence[Sequence[Landed]], Sequence[int]], seed: Any
