@@ -105,7 +105,8 @@ def write_mart(generation: Path, mart: str) -> Written:
         with Database.generation(generation) as database:
             columns = list(database.columns(relation))
             content = relation_hash(database, relation, columns, salt=",".join(columns))
-            records = int(database.value(f"SELECT count(*) FROM {relation}"))
+            # Read to its end: DuckDB streams no other result while one is unfinished.
+            ((records,),) = database.rows(f"SELECT count(*) FROM {relation}")
             reader = database.arrow(f"SELECT * FROM {relation} ORDER BY ALL", batch_rows=_ROW_GROUP)
             with pq.ParquetWriter(file, reader.schema, compression="zstd", version="2.6") as writer:
                 for batch in reader:
