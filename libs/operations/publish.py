@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time as clock
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,17 +80,19 @@ async def publish_file(
     events = unreadable = entries = 0
     attributes = {"drp.dataset": dataset.name, "drp.file": path.name}
     with span("publish", root=True, attributes=attributes) as this:
-        chunks = read_rows(path, layout)
-        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-            for documents in _trips(envelope.documents(chunk)):
-                await bus.wait_for_room(dataset.stream, limit=limit, timeout=ROOM_WITHIN)
-                await bus.publish(dataset.stream, [one for one, _ in documents], traceparent=this.traceparent)
-                events += sum(count for _, count in documents)
-                entries += len(documents)
-                if on_progress is not None:
-                    on_progress(events)
-                await _keep_pace(rate, events, began)
-            unreadable += len(chunk.unreadable)
+        async with aclosing(_read_ahead(read_rows(path, layout))) as chunks:
+            async for chunk in chunks:
+                for documents in _trips(envelope.documents(chunk)):
+                    await bus.wait_for_room(dataset.stream, limit=limit, timeout=ROOM_WITHIN)
+                    entry_ids = await bus.publish(
+                        dataset.stream, [one for one, _ in documents], traceparent=this.traceparent
+                    )
+                    events += sum(count for _, count in documents)
+                    entries += len(entry_ids)
+                    if on_progress is not None:
+                        on_progress(events)
+                    await _keep_pace(rate, events, began)
+                unreadable += len(chunk.unreadable)
         this.set({"drp.events": events, "drp.unreadable": unreadable})
     PRODUCED_EVENTS.labels("file").inc(events)
     return Published(
@@ -99,6 +102,19 @@ async def publish_file(
         entries=entries,
         seconds=clock.monotonic() - began,
     )
+
+
+async def _read_ahead(chunks: Iterator[Chunk]) -> AsyncGenerator[Chunk, None]:
+    """The chunks, the next one being read in a thread while this one is published."""
+    reading = asyncio.create_task(asyncio.to_thread(next, chunks, None))
+    try:
+        while (chunk := await reading) is not None:
+            reading = asyncio.create_task(asyncio.to_thread(next, chunks, None))
+            yield chunk
+    finally:
+        await asyncio.wait({reading})
+        if not reading.cancelled():
+            reading.exception()  # seen, whoever failed first
 
 
 def source_of(path: Path) -> str:
