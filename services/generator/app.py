@@ -7,6 +7,7 @@ import uuid
 from libs.runtime.service import Platform, Service
 from services.generator.handlers import create_app
 from services.generator.publishing import OrderDoor, OrderMaker
+from services.generator.runs import RunMaker
 from services.generator.settings import GeneratorSettings
 
 __all__ = ["main"]
@@ -28,6 +29,7 @@ def main() -> None:
         if dataset is None:
             return
         app.state.door = OrderDoor(platform.bus, dataset, limit=settings.stream_limit)
+        app.state.runs = RunMaker(platform.bus, dataset.stream, limit=settings.stream_limit)
         if settings.generator_rate > 0:
             maker = OrderMaker(
                 platform.bus,

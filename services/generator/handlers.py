@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, JsonValue
 from libs.adapters.bus import RoomExceeded
 from libs.adapters.metrics import PRODUCE_REFUSED
 from libs.errors import Permanent, Transient
+from services.generator import runs
 from services.generator.domain import synthetic_orders
 from services.generator.publishing import MOST_ORDERS, PROBLEMS_TOLD, OrderDoor, Refusal
 
@@ -147,7 +148,9 @@ def create_app() -> FastAPI:
     )
     app.state.bus = None
     app.state.door = None
+    app.state.runs = None
     app.include_router(router)
+    app.include_router(runs.router)
     for kind, handler in (
         (Refusal, _refused),
         (RequestValidationError, _invalid),
@@ -161,7 +164,14 @@ def create_app() -> FastAPI:
 @router.get("/", include_in_schema=False)
 async def index() -> dict[str, object]:
     """Where to go from here."""
-    pages = ["POST /v1/orders", "GET /v1/orders?limit=100", "GET /health", "GET /readyz", "GET /metrics"]
+    pages = [
+        "POST /v1/orders",
+        "GET /v1/orders?limit=100",
+        "POST /v1/runs",
+        "GET /health",
+        "GET /readyz",
+        "GET /metrics",
+    ]
     return {"service": "generator", "openapi": "/openapi.json", "pages": pages}
 
 
