@@ -19,6 +19,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -123,7 +124,9 @@ def status(home: Path) -> PlatformStatus:
         return PlatformStatus(
             home=str(place.folder), running=False, ready=False, pid=None, started_at=None, parts=[]
         )
-    parts = [_part_status(part) for part in state.parts]
+    # Asked together: one that hangs holds up none of the others.
+    with ThreadPoolExecutor(max(1, len(state.parts))) as pool:
+        parts = list(pool.map(_part_status, state.parts))
     return PlatformStatus(
         home=str(place.folder),
         running=True,

@@ -18,9 +18,14 @@ from libs.runtime.processes import free_port
 KEY = "raw/orders/ingest_date=2026-01-01/batch_id=ü/../x.jsonl.gz"
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ObjectServer]:
-    server = ObjectServer(tmp_path, free_port())
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("objects")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[ObjectServer]:
+    server = ObjectServer(folder, free_port())
     server.start()
     server.wait_ready()
     yield server
@@ -29,7 +34,12 @@ def server(tmp_path: Path) -> Iterator[ObjectServer]:
 
 @pytest.fixture
 def client(server: ObjectServer) -> Iterator[Any]:
+    """Of an S3 with one empty bucket, `drp`."""
     client = client_of(server)
+    for bucket in client.list_buckets()["Buckets"]:
+        for found in client.list_objects_v2(Bucket=bucket["Name"]).get("Contents", []):
+            client.delete_object(Bucket=bucket["Name"], Key=found["Key"])
+        client.delete_bucket(Bucket=bucket["Name"])
     client.create_bucket(Bucket="drp")
     yield client
     client.close()
@@ -151,12 +161,12 @@ def test_a_deleted_bucket_is_gone_and_an_empty_one_is_not(server: ObjectServer, 
     assert [bucket["Name"] for bucket in client.list_buckets()["Buckets"]] == ["drp", "empty"]
 
 
-def test_a_disk_that_takes_nothing_acknowledges_nothing(client: Any, tmp_path: Path) -> None:
+def test_a_disk_that_takes_nothing_acknowledges_nothing(client: Any, folder: Path) -> None:
     client.put_object(Bucket="drp", Key="here", Body=b"1")
-    folder = tmp_path / "objects" / "drp"
+    bucket = folder / "objects" / "drp"
     # A file where the object's folder must be: no right of root's helps against that.
     for first in range(256):
-        if not (place := folder / f"{first:02x}").exists():
+        if not (place := bucket / f"{first:02x}").exists():
             place.write_text("")
     assert code_of(lambda: client.put_object(Bucket="drp", Key="lost", Body=b"2")) == "SlowDown"
     assert [found["Key"] for found in client.list_objects_v2(Bucket="drp")["Contents"]] == ["here"]
