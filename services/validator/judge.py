@@ -30,6 +30,7 @@ _RESULT_FORMAT: Final = {
     "include_unexpected_rows": False,
     "return_unexpected_index_query": False,
 }
+_NUMBER: Final = "drp_number"
 _MAP_BASES: Final = ("ColumnMapExpectation", "ColumnPairMapExpectation", "MulticolumnMapExpectation")
 _WHOLE_COLUMN: Final = frozenset(
     {
@@ -105,10 +106,13 @@ class Judge:
             return []
         self._load()
         batch = self._frames.get_batch({"dataframe": frame})
-        # one by one, for a suite answers in an order of its own
-        return [
-            _outcome(batch.validate(one, result_format=_RESULT_FORMAT), len(frame)) for one in expectations
-        ]
+        for number, one in enumerate(expectations):
+            one.meta = {_NUMBER: number}  # a suite answers in an order of its own
+        suite = self._gx.ExpectationSuite(name="contract", expectations=list(expectations))
+        answers = batch.validate(suite, result_format=_RESULT_FORMAT).results
+        told = {one.expectation_config.meta[_NUMBER]: _outcome(one, len(frame)) for one in answers}
+        silent = Outcome(None, error="Great Expectations gave no answer")
+        return [told.get(number, silent) for number in range(len(expectations))]
 
     def unknown(self, expectation: Expectation) -> Outcome:
         return Outcome(None, error=f"there is no expectation {expectation.type!r} in Great Expectations")
