@@ -66,9 +66,9 @@ class Child:
 
     def last_words(self) -> str:
         """The last error among its log's last lines, else the last line."""
-        lines = self.daemon.last_lines(20)
-        errors = [said for line in lines if (said := _error_in(line))]
-        return errors[-1] if errors else (lines or ["its log is empty"])[-1]
+        records = [_told(line) for line in self.daemon.last_lines(20)]
+        errors = [message for level, message in records if level in {"ERROR", "CRITICAL"}]
+        return (errors or [message for _, message in records] or ["its log is empty"])[-1]
 
     def part(self) -> Part:
         process = self.daemon.process if self.daemon.running else None
@@ -105,14 +105,13 @@ class Child:
         return f"{self.name} ended ({how}), started again in {pause:g} s; its last words: {self.last_words()}"
 
 
-def _error_in(line: str) -> str | None:
+def _told(line: str) -> tuple[str, str]:
+    """Level and message of a log line; a line that isn't JSON is a message."""
     try:
         record = json.loads(line)
-    except ValueError:
-        return None
-    if not isinstance(record, dict) or record.get("level") not in {"ERROR", "CRITICAL"}:
-        return None
-    return str(record.get("message"))
+        return str(record["level"]), str(record["message"])
+    except (ValueError, KeyError, TypeError):
+        return "", line
 
 
 def _how_it_ended(code: int | None) -> str:
