@@ -19,22 +19,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
-import msgspec
-
 from libs.errors import DrpError, Permanent, Transient
 from libs.runtime.children import Child, readiness
 from libs.runtime.embedded.daemon import private_folder
-from libs.runtime.embedded.objects import listens
 from libs.runtime.home import Failure, Home, Part, State
 from libs.runtime.layout import SERVICES, embedded_servers, service_child, shared_environment
 from libs.runtime.processes import Process, wait_for_end
 from libs.runtime.settings import ServiceSettings
+from libs.runtime.status import PartStatus, PlatformStatus, environment, status
 
 __all__ = ["PartStatus", "PlatformStatus", "down", "environment", "status", "up"]
 
@@ -46,30 +43,6 @@ SERVER_STOPS_WITHIN: Final = 8.0
 TICK: Final = 0.05
 
 Progress = Callable[[str], None]
-
-
-class PartStatus(msgspec.Struct, kw_only=True):
-    """One process; detail says what is wrong with it, if anything."""
-
-    name: str
-    kind: str
-    pid: int | None
-    port: int
-    url: str
-    restarts: int
-    ready: bool
-    detail: str | None
-
-
-class PlatformStatus(msgspec.Struct, kw_only=True):
-    """What runs in a data folder."""
-
-    home: str
-    running: bool
-    ready: bool
-    pid: int | None
-    started_at: datetime | None
-    parts: list[PartStatus]
 
 
 def up(
@@ -114,33 +87,6 @@ def down(home: Path, *, on_progress: Progress = lambda _: None) -> bool:
     _end_parts(state.parts)
     place.forget()
     return ran
-
-
-def status(home: Path) -> PlatformStatus:
-    """What runs in home now. Asks every part."""
-    place = Home(home)
-    state = place.running()
-    if state is None:
-        return PlatformStatus(
-            home=str(place.folder), running=False, ready=False, pid=None, started_at=None, parts=[]
-        )
-    # Asked together: one that hangs holds up none of the others.
-    with ThreadPoolExecutor(max(1, len(state.parts))) as pool:
-        parts = list(pool.map(_part_status, state.parts))
-    return PlatformStatus(
-        home=str(place.folder),
-        running=True,
-        ready=state.ready and all(part.ready for part in parts),
-        pid=state.pid,
-        started_at=state.started_at,
-        parts=parts,
-    )
-
-
-def environment(home: Path) -> dict[str, str]:
-    """The settings to reach what runs in home, DRP_REDIS_URL to DRP_GENERATOR_URL; empty if nothing runs."""
-    state = Home(home).running()
-    return {} if state is None else state.environment
 
 
 class _Stopped(Exception):
@@ -349,26 +295,6 @@ def _end_parts(parts: list[Part]) -> None:
         if not wait_for_end(left, timeout=DRAIN_WITHIN):
             for process in left:
                 process.end(signal.SIGKILL, timeout=0)
-
-
-def _part_status(part: Part) -> PartStatus:
-    alive = part.process is not None and part.process.alive
-    if not alive:
-        detail: str | None = "not running; the supervisor starts it again"
-    elif part.kind == "service":
-        detail = readiness(part.port)
-    else:
-        detail = None if listens(part.port) else "does not answer"
-    return PartStatus(
-        name=part.name,
-        kind=part.kind,
-        pid=part.pid if alive else None,
-        port=part.port,
-        url=part.url,
-        restarts=part.restarts,
-        ready=detail is None,
-        detail=detail,
-    )
 
 
 def _main() -> int:
