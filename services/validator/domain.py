@@ -67,8 +67,7 @@ class RuleResult:
     """What became of one rule on one candidate.
 
     kind is row | table | freshness | custom. tolerance is a share (0..1); evaluated and unexpected count
-    rows. blocks = False: a `fail` is told, and the generation is published all the same. may_be_idle:
-    `not run` means that there was nothing to judge, not that judging was impossible.
+    rows. may_be_idle: `not run` means that there was nothing to judge, not that judging was impossible.
     """
 
     rule: str
@@ -81,21 +80,14 @@ class RuleResult:
     unexpected: int | None = None
     detail: str | None = None
     failures: Sequence[Failure] = ()
-    blocks: bool = True
     may_be_idle: bool = False
 
     @property
     def stands_in_the_way(self) -> bool:
         """Whether it keeps the generation from being published. What could not be judged always does."""
-        match self.status:
-            case Status.PASS:
-                return False
-            case Status.FAIL:
-                return self.blocks
-            case Status.NOT_RUN:
-                return not self.may_be_idle
-            case Status.ERROR:
-                return True
+        if self.status is Status.NOT_RUN:
+            return not self.may_be_idle
+        return self.status is not Status.PASS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,7 +286,7 @@ def file_result(problem: str | None) -> RuleResult:
 
 
 def verdict_of(results: Sequence[RuleResult]) -> Verdict:
-    """`error` if a rule could not be judged, or none was; `fail` if one that blocks failed; else `pass`."""
+    """`error` if a rule could not be judged, or none was; `fail` if one failed; else `pass`."""
     in_the_way = {result.status for result in results if result.stands_in_the_way}
     if not results or in_the_way & {Status.ERROR, Status.NOT_RUN}:
         return Verdict.ERROR

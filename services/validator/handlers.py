@@ -189,8 +189,6 @@ def _tell(candidate: Candidate, verdict: Verdict, results: Sequence[RuleResult],
     for result in results:
         if result.status is Status.FAIL:
             metrics.RULES_FAILED.labels(candidate.dataset, result.rule).inc()
-            if not result.blocks:
-                log.warning("generation %d: %s: %s", candidate.generation, result.rule, result.detail)
     if verdict is Verdict.PASS:
         log.info("generation %d of %s passed %d rules", candidate.generation, candidate.dataset, len(results))
         return

@@ -48,7 +48,6 @@ class _Measure:
     evaluated: int | None = None
     unexpected: int | None = None
     tolerance: float | None = None
-    blocks: bool = True
     failures: Sequence[Failure] = ()
 
 
@@ -60,8 +59,7 @@ def judge_table_rules(database: Database, dataset: Dataset, facts: Facts, judge:
 
 
 def judge_freshness(freshness: Freshness | None, facts: Facts, judge: Judge) -> list[RuleResult]:
-    """Events that were published live, against the time their batch closed. Late news is told, and still
-    news: it does not block."""
+    """Events that were published live, against the time their batch closed; idle where there are none."""
     if freshness is None:
         return []
     part = share(facts.late, facts.live)
@@ -80,7 +78,6 @@ def judge_freshness(freshness: Freshness | None, facts: Facts, judge: Judge) -> 
                 evaluated=0,
                 unexpected=0,
                 detail="replayed and backfilled events are never judged for their age",
-                blocks=False,
                 may_be_idle=True,
             )
         ]
@@ -95,7 +92,6 @@ def judge_freshness(freshness: Freshness | None, facts: Facts, judge: Judge) -> 
         evaluated=facts.live,
         unexpected=facts.late,
         tolerance=freshness.tolerance,
-        blocks=False,
     )
     return _judge([measure], judge)
 
@@ -137,7 +133,6 @@ def _result(measure: _Measure, outcome: Outcome | None) -> RuleResult:
         unexpected=measure.unexpected,
         detail=detail,
         failures=measure.failures if status is Status.FAIL else (),
-        blocks=measure.blocks,
     )
 
 

@@ -24,16 +24,13 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BATCH = UUID("6f2d7c1e-8c5a-4b8e-9a35-0d1a3f1f0b01")
 
 
-def a_result(
-    status: Status, *, blocks: bool = True, may_be_idle: bool = False, rule: str = "r"
-) -> RuleResult:
+def a_result(status: Status, *, may_be_idle: bool = False, rule: str = "r") -> RuleResult:
     return RuleResult(
         rule=rule,
         kind="table",
         status=status,
         expectation="e",
         detail="because",
-        blocks=blocks,
         may_be_idle=may_be_idle,
     )
 
@@ -61,9 +58,7 @@ PASS = a_result(Status.PASS)
     [
         ([PASS], Verdict.PASS),
         ([PASS, a_result(Status.FAIL)], Verdict.FAIL),
-        ([PASS, a_result(Status.FAIL, blocks=False)], Verdict.PASS),
         ([PASS, a_result(Status.FAIL), a_result(Status.ERROR)], Verdict.ERROR),
-        ([PASS, a_result(Status.ERROR, blocks=False)], Verdict.ERROR),
         ([PASS, a_result(Status.NOT_RUN)], Verdict.ERROR),
         ([PASS, a_result(Status.NOT_RUN, may_be_idle=True)], Verdict.PASS),
         ([], Verdict.ERROR),
