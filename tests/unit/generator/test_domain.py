@@ -65,7 +65,7 @@ def test_each_fault_is_as_frequent_as_was_said_to_the_event(step: int) -> None:
 )
 def test_it_holds_for_any_shares_and_any_seed(seed: int, shares: list[float]) -> None:
     names = ("duplicate", "conflict", "out_of_order", "late", "malformed", "negative")
-    if sum(shares) > 0.6:
+    if sum(shares) > 0.4:  # an order is referred to once at most, so there must be enough good ones
         shares = [share / 2 for share in shares]
     faults = Faults(**dict(zip(names, shares, strict=True)))
     orders = Orders(seed, "run", faults=faults)
