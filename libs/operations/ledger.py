@@ -1,86 +1,118 @@
-"""published = accepted + duplicate + quarantined + dead-lettered + in flight: counted again, from two witnesses.
+"""Counting again: is every slot that was published where the ledger says?
 
-Redis knows how many entries a stream was ever given, Postgres which entries landed and what became of their
-slots. An entry that neither Postgres has nor the stream still holds is unaccounted: the number that must be 0.
+    published = accepted + duplicate + quarantined + dead-lettered + in flight
+
+Redis knows how many entries a stream ever had; Postgres knows which of them landed; what is in neither is
+unaccounted. Traffic may go on meanwhile: everything is counted up to the last entry that was there at first,
+and Redis is looked at before Postgres, so an entry that lands in between is in both and counted once.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import msgspec
 
-from libs.adapters.bus import Bus, Entry, StreamOverview
-from libs.adapters.postgres import Postgres, Row
+from libs.adapters.bus import Bus
+from libs.adapters.postgres import Connection, Postgres, Row
 from libs.contracts.streams import DATASET_GROUPS
 from libs.datasets import Dataset
+from libs.pipeline.decode import Decoder
 
 __all__ = ["LedgerReport", "verify_ledger"]
 
-_PROBLEMS_TOLD: Final = 20
+_SHOWN: Final = 5
+_SECOND_LOOK_AFTER: Final = 0.5
 
 _TOTALS: Final = """
--- one row: what became of the stream's entries; those that came after the look at Redis are left out of `entries`
-SELECT
-    count(*) FILTER (WHERE (split_part(entry_id, '-', 1)::bigint, split_part(entry_id, '-', 2)::bigint)
-                           <= ($2::bigint, $3::bigint)) AS entries,
-    coalesce(sum(events), 0)::bigint AS events,
-    coalesce(sum(accepted), 0)::bigint AS accepted,
-    coalesce(sum(duplicate), 0)::bigint AS duplicate,
-    coalesce(sum(quarantined), 0)::bigint AS quarantined,
-    coalesce(sum(dead_lettered), 0)::bigint AS dead_lettered,
-    coalesce(array_agg(entry_id) FILTER (WHERE entry_id = ANY($4::text[])), '{}') AS landed_of_unhandled
-FROM ops.entries WHERE stream = $1
-"""
-
-_BATCHES: Final = """
--- one row: the dataset's batches
-SELECT count(*) AS batches, coalesce(sum(conflicts), 0)::bigint AS conflicts,
+-- one row: all batches of the dataset
+SELECT count(*) AS batches, coalesce(sum(accepted), 0)::bigint AS accepted,
+       coalesce(sum(duplicate), 0)::bigint AS duplicate, coalesce(sum(quarantined), 0)::bigint AS quarantined,
+       coalesce(sum(conflicts), 0)::bigint AS conflicts, coalesce(sum(dead_lettered), 0)::bigint AS dead_lettered,
        coalesce(sum(accepted) FILTER (WHERE held_at IS NOT NULL), 0)::bigint AS held
 FROM ops.batches WHERE dataset = $1
 """
 
-_UNBALANCED: Final = """
--- one row per batch whose counts are not those of its entries, its RAW rows or its quarantined slots
-WITH landed AS (
-    SELECT batch_id, sum(accepted) AS accepted, sum(duplicate) AS duplicate, sum(quarantined) AS quarantined,
-           sum(dead_lettered) AS dead_lettered
-    FROM ops.entries WHERE stream = $2 GROUP BY batch_id
-), kept AS (
-    SELECT batch_id, count(*) AS rows FROM {raw_table} GROUP BY batch_id
-), refused AS (
-    SELECT batch_id, count(*) FILTER (WHERE disposition = 'quarantined') AS quarantined,
-           count(*) FILTER (WHERE disposition = 'dead_lettered') AS dead_lettered
-    FROM raw.quarantine WHERE dataset = $1 GROUP BY batch_id
-), named AS (
-    SELECT batch_id FROM landed UNION SELECT batch_id FROM kept UNION SELECT batch_id FROM refused
-    UNION SELECT id FROM ops.batches WHERE dataset = $1
+_LANDED: Final = """
+-- one row: the entries of the stream that landed, all of them and those up to a given one
+SELECT count(*) AS entries, coalesce(sum(events), 0)::bigint AS slots, count(*) FILTER (
+    WHERE (split_part(entry_id, '-', 1)::numeric, split_part(entry_id, '-', 2)::numeric)
+        <= ($2::numeric, $3::numeric)
+) AS entries_then
+FROM ops.entries WHERE stream = $1
+"""
+
+_LANDED_OF: Final = """
+-- one row per entry that landed
+SELECT entry_id FROM ops.entries WHERE stream = $1 AND entry_id = ANY($2::text[])
+"""
+
+_BATCHES: Final = """
+-- one row per batch whose numbers do not agree: its own, its entries', its rows in RAW and in quarantine
+SELECT * FROM (
+    SELECT coalesce(b.id, e.batch_id, r.batch_id, q.batch_id) AS id, b.id IS NOT NULL AS known,
+        b.received, b.accepted, b.duplicate, b.quarantined, b.dead_lettered,
+        coalesce(e.accepted, 0) AS e_accepted, coalesce(e.duplicate, 0) AS e_duplicate,
+        coalesce(e.quarantined, 0) AS e_quarantined, coalesce(e.dead_lettered, 0) AS e_dead_lettered,
+        coalesce(r.rows, 0) AS raw_rows, coalesce(q.quarantined, 0) AS q_quarantined,
+        coalesce(q.dead_lettered, 0) AS q_dead_lettered, coalesce(q.conflicts, 0) AS q_conflicts, b.conflicts
+    FROM (SELECT * FROM ops.batches WHERE dataset = $1) b
+    FULL JOIN (
+        SELECT batch_id, sum(accepted) AS accepted, sum(duplicate) AS duplicate,
+               sum(quarantined) AS quarantined, sum(dead_lettered) AS dead_lettered
+        FROM ops.entries WHERE stream = $2 GROUP BY batch_id
+    ) e ON e.batch_id = b.id
+    FULL JOIN (SELECT batch_id, count(*) AS rows FROM {raw} GROUP BY batch_id) r
+        ON r.batch_id = coalesce(b.id, e.batch_id)
+    FULL JOIN (
+        SELECT batch_id, count(*) FILTER (WHERE disposition = 'quarantined') AS quarantined,
+               count(*) FILTER (WHERE disposition = 'dead_lettered') AS dead_lettered,
+               count(*) FILTER (WHERE reason = 'conflict') AS conflicts
+        FROM raw.quarantine WHERE dataset = $1 GROUP BY batch_id
+    ) q ON q.batch_id = coalesce(b.id, e.batch_id, r.batch_id)
+) AS batch
+WHERE known IS NOT TRUE OR received <> accepted + duplicate + quarantined
+   OR (accepted, duplicate, quarantined, dead_lettered)
+      IS DISTINCT FROM (e_accepted, e_duplicate, e_quarantined, e_dead_lettered)
+   OR (accepted, quarantined, dead_lettered, conflicts)
+      IS DISTINCT FROM (raw_rows, q_quarantined, q_dead_lettered, q_conflicts)
+ORDER BY id
+"""
+
+_GENERATION: Final = """
+-- at most one row: what readers see, against the batches that it is made of, back to its last full build
+WITH RECURSIVE line AS (
+    SELECT g.number, g.parent, g.kind FROM ops.warehouse_pointer p
+    JOIN ops.generations g ON g.number = p.generation WHERE p.dataset = $1
+    UNION ALL
+    SELECT g.number, g.parent, g.kind FROM line JOIN ops.generations g ON g.number = line.parent
+    WHERE line.kind = 'incremental'
+),
+made_of AS (
+    SELECT DISTINCT gb.batch_id FROM line JOIN ops.generation_batches gb ON gb.generation = line.number
 )
-SELECT n.batch_id, b.id IS NULL AS unknown,
-       coalesce(b.received, 0) AS received, coalesce(b.accepted, 0) AS accepted,
-       coalesce(b.duplicate, 0) AS duplicate, coalesce(b.quarantined, 0) AS quarantined,
-       coalesce(b.dead_lettered, 0) AS dead_lettered, coalesce(k.rows, 0) AS raw_rows,
-       coalesce(l.accepted, 0)::bigint AS entries_accepted, coalesce(l.duplicate, 0)::bigint AS entries_duplicate,
-       coalesce(r.quarantined, 0) AS kept_quarantined, coalesce(r.dead_lettered, 0) AS kept_dead_lettered
-FROM named n
-LEFT JOIN ops.batches b ON b.id = n.batch_id
-LEFT JOIN landed l ON l.batch_id = n.batch_id
-LEFT JOIN kept k ON k.batch_id = n.batch_id
-LEFT JOIN refused r ON r.batch_id = n.batch_id
-WHERE b.id IS NULL
-   OR b.received <> b.accepted + b.duplicate + b.quarantined
-   OR (b.accepted, b.accepted, b.duplicate)
-      IS DISTINCT FROM (coalesce(k.rows, 0), coalesce(l.accepted, 0), coalesce(l.duplicate, 0))
-   OR (b.quarantined, b.dead_lettered)
-      IS DISTINCT FROM (coalesce(r.quarantined, 0), coalesce(r.dead_lettered, 0))
-   OR (b.quarantined, b.dead_lettered)
-      IS DISTINCT FROM (coalesce(l.quarantined, 0), coalesce(l.dead_lettered, 0))
+SELECT p.generation, g.raw_rows, g.staged + g.rejected + g.superseded AS parts,
+       (SELECT coalesce(sum(b.accepted), 0)::bigint FROM made_of m JOIN ops.batches b ON b.id = m.batch_id) AS made_of,
+       (SELECT count(*) FROM ops.batches b WHERE b.dataset = $1 AND b.generation IS NOT NULL
+            AND NOT EXISTS (SELECT FROM made_of m WHERE m.batch_id = b.id)) AS claimed,
+       (SELECT count(*) FROM made_of m JOIN ops.batches b ON b.id = m.batch_id
+            WHERE b.generation IS NULL AND b.held_at IS NULL) AS disclaimed
+FROM ops.warehouse_pointer p JOIN ops.generations g ON g.number = p.generation
+WHERE p.dataset = $1
 """
 
 
 class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A dataset's ledger. All but batches are slots; unaccounted counts entries, of at least one slot each."""
+    """A dataset's ledger, counted again.
+
+    published = accepted + duplicate + quarantined + dead_lettered + in_flight, in slots (events). unaccounted
+    is in entries of the stream: those that were added, and neither landed nor wait; negative if more landed
+    than the stream ever had. conflicts are among the quarantined, held among the accepted. problems is empty
+    if all agrees.
+    """
 
     dataset: str
     published: int
@@ -93,89 +125,164 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
     unaccounted: int
     held: int
     batches: int
+    entries_added: int
+    entries_landed: int
+    entries_in_flight: int
     problems: list[str]
+
+    @property
+    def balanced(self) -> bool:
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """What Redis said. last_id is None if there is no stream; waiting is, by entry id, the slots it holds."""
+
+    added: int
+    last_id: str | None
+    waiting: Mapping[str, int]
 
 
 async def verify_ledger(postgres: Postgres, bus: Bus, datasets: Mapping[str, Dataset]) -> list[LedgerReport]:
-    """Count every dataset's events again; also while traffic runs."""
-    return [await _verify(postgres, bus, dataset) for dataset in datasets.values()]
+    """Count every dataset's ledger again. What doesn't agree is looked at twice before it is called a problem.
 
-
-async def _verify(postgres: Postgres, bus: Bus, dataset: Dataset) -> LedgerReport:
-    """The order makes it hold under traffic: Redis' count first, then what is unhandled, then what has landed.
-
-    What leaves the stream between two looks has landed by the last one; what arrives after the first is left out.
+    Raises:
+        Transient, Permanent: Redis or Postgres could not be asked.
     """
-    (group,) = DATASET_GROUPS
-    (stream,) = await bus.overview({dataset.stream: DATASET_GROUPS})
-    last = _order(stream.last_id or "0-0")
-    unhandled = [one async for one in bus.unhandled(dataset.stream, group) if _order(one.id) <= last]
-    (totals,) = await postgres.fetch(_TOTALS, dataset.stream, *last, [one.id for one in unhandled])
-    (batches,) = await postgres.fetch(_BATCHES, dataset.name)
-    unbalanced = await postgres.fetch(
-        _UNBALANCED.format(raw_table=dataset.raw_table), dataset.name, dataset.stream
-    )
-    landed = set(totals["landed_of_unhandled"])
-    waiting = [one for one in unhandled if one.id not in landed]
-    in_flight = sum(_slots(one) for one in waiting)
-    unaccounted = stream.entries_added - totals["entries"] - len(waiting)
+    reports = []
+    for dataset in datasets.values():
+        report = await _look(postgres, bus, dataset)
+        if report.problems:
+            await asyncio.sleep(_SECOND_LOOK_AFTER)
+            report = await _look(postgres, bus, dataset)
+        reports.append(report)
+    return reports
+
+
+async def _look(postgres: Postgres, bus: Bus, dataset: Dataset) -> LedgerReport:
+    stream = await _stream(bus, dataset)
+    async with postgres.transaction() as connection:
+        # All of Postgres as of one moment, which is after Redis was looked at.
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        totals = await connection.fetchrow(_TOTALS, dataset.name)
+        assert totals is not None  # noqa: S101 an aggregate always gives a row
+        then = (stream.last_id or "0-0").split("-")
+        landed = await connection.fetchrow(_LANDED, dataset.stream, int(then[0]), int(then[1]))
+        assert landed is not None  # noqa: S101 the same
+        arrived = await _arrived_meanwhile(connection, dataset, list(stream.waiting))
+        problems = await _batch_problems(connection, dataset)
+        problems += await _generation_problems(connection, dataset)
+    waiting = {entry: slots for entry, slots in stream.waiting.items() if entry not in arrived}
+    unaccounted = stream.added - landed["entries_then"] - len(waiting)
+    problems = [*_stream_problems(dataset, stream, landed, len(waiting), unaccounted), *problems]
+    settled = sum(totals[name] for name in ("accepted", "duplicate", "quarantined", "dead_lettered"))
+    if settled != landed["slots"]:
+        problems.append(f"{landed['slots']} slots landed, the batches count {settled}")
+    in_flight = sum(waiting.values())
     return LedgerReport(
         dataset=dataset.name,
-        published=totals["events"] + in_flight + max(0, unaccounted),
-        accepted=totals["accepted"],
-        duplicate=totals["duplicate"],
-        quarantined=totals["quarantined"],
-        conflicts=batches["conflicts"],
-        dead_lettered=totals["dead_lettered"],
+        published=settled + in_flight,
         in_flight=in_flight,
-        unaccounted=max(0, unaccounted),
-        held=batches["held"],
-        batches=batches["batches"],
-        problems=[*_stream_problems(stream, unaccounted), *_batch_problems(unbalanced)],
+        unaccounted=unaccounted,
+        entries_added=stream.added,
+        entries_landed=landed["entries"],
+        entries_in_flight=len(waiting),
+        problems=problems,
+        **dict(totals),
     )
 
 
-def _stream_problems(stream: StreamOverview, unaccounted: int) -> list[str]:
+async def _stream(bus: Bus, dataset: Dataset) -> _Stream:
+    """How many entries there ever were, then which of those nobody has acknowledged."""
+    (seen,) = await bus.overview({dataset.stream: DATASET_GROUPS})
+    last_id = seen.last_generated_id
+    if last_id is None:
+        return _Stream(0, None, {})
+    decoder = Decoder(dataset)
+    waiting: dict[str, int] = {}
+    for group in DATASET_GROUPS:
+        async for entry in bus.unhandled(dataset.stream, group):
+            if _at(entry.id) > _at(last_id):
+                break
+            waiting[entry.id] = decoder.decode(entry.data, entry_id=entry.id).count
+    return _Stream(seen.entries_added, last_id, waiting)
+
+
+async def _arrived_meanwhile(connection: Connection, dataset: Dataset, entries: Sequence[str]) -> set[str]:
+    """Those that landed since, or before: a consumer that died after its commit has not acknowledged."""
+    rows = await connection.fetch(_LANDED_OF, dataset.stream, list(entries))
+    return {row["entry_id"] for row in rows}
+
+
+def _stream_problems(
+    dataset: Dataset, stream: _Stream, landed: Row, waiting: int, unaccounted: int
+) -> list[str]:
     if unaccounted > 0:
         return [
-            f"{unaccounted} of {stream.entries_added} entries of stream {stream.stream} neither landed nor wait in it:"
-            " they were removed from it by hand, or its server lost them"
+            f"{unaccounted} of {stream.added} entries of stream {dataset.stream} are unaccounted: they neither "
+            "landed nor wait; somebody trimmed or deleted them before they were read"
         ]
-    if unaccounted < 0:
+    if unaccounted < 0 or (stream.last_id is None and landed["entries"]):
         return [
-            f"stream {stream.stream} was made anew: it was given {stream.entries_added} entries since, and"
-            f" {-unaccounted} more have landed; what it held when it was removed cannot be counted"
+            f"stream {dataset.stream} was recreated, or Redis lost data: it counts {stream.added} entries in all, "
+            f"and {landed['entries'] + waiting} have landed or wait; what was published before it can no longer "
+            "be counted"
         ]
     return []
 
 
-def _batch_problems(rows: Sequence[Row]) -> list[str]:
-    told = [_batch_problem(row) for row in rows[:_PROBLEMS_TOLD]]
-    return (
-        told if len(rows) <= _PROBLEMS_TOLD else [*told, f"… and {len(rows) - _PROBLEMS_TOLD} more batches"]
-    )
+async def _batch_problems(connection: Connection, dataset: Dataset) -> list[str]:
+    rows = await connection.fetch(_BATCHES.format(raw=dataset.raw_table), dataset.name, dataset.stream)
+    problems = [_batch_problem(row) for row in rows[:_SHOWN]]
+    return [*problems, f"and {len(rows) - _SHOWN} more batches"] if len(rows) > _SHOWN else problems
 
 
 def _batch_problem(row: Row) -> str:
-    if row["unknown"]:
-        return f"rows stand under batch {row['batch_id']}, which the ledger does not know"
-    return (
-        f"batch {row['batch_id']} counts {row['received']} received, {row['accepted']} accepted,"
-        f" {row['duplicate']} duplicate, {row['quarantined']} quarantined, {row['dead_lettered']} dead-lettered;"
-        f" found are {row['raw_rows']} RAW rows, {row['entries_accepted']} accepted and"
-        f" {row['entries_duplicate']} duplicate by entries, {row['kept_quarantined']} quarantined and"
-        f" {row['kept_dead_lettered']} dead-lettered originals"
-    )
+    if not row["known"]:
+        return f"batch {row['id']} has rows or entries, and is not in the ledger"
+    compared: list[tuple[str, Any, Any]] = [
+        ("accepted, and rows in RAW", row["accepted"], row["raw_rows"]),
+        ("quarantined, and rows in quarantine", row["quarantined"], row["q_quarantined"]),
+        ("dead-lettered, and rows in quarantine", row["dead_lettered"], row["q_dead_lettered"]),
+        ("conflicts, and rows in quarantine", row["conflicts"], row["q_conflicts"]),
+        (
+            "received, and their dispositions",
+            row["received"],
+            row["accepted"] + row["duplicate"] + row["quarantined"],
+        ),
+        *(
+            (f"{name.replace('_', '-')}, and by its entries", row[name], row[f"e_{name}"])
+            for name in ("accepted", "duplicate", "quarantined", "dead_lettered")
+        ),
+    ]
+    differing = [f"{what}: {said} and {found}" for what, said, found in compared if said != found]
+    return f"batch {row['id']}: {'; '.join(differing)}"
 
 
-def _order(entry_id: str) -> tuple[int, int]:
+async def _generation_problems(connection: Connection, dataset: Dataset) -> list[str]:
+    """That what readers see is made of the batches that say so, and of all their rows."""
+    row = await connection.fetchrow(_GENERATION, dataset.name)
+    if row is None:
+        return []
+    number, problems = row["generation"], []
+    if row["raw_rows"] != row["made_of"]:
+        problems.append(
+            f"generation {number} was built from {row['raw_rows']} rows, its batches have {row['made_of']}"
+        )
+    if row["raw_rows"] != row["parts"]:
+        problems.append(
+            f"generation {number}: {row['raw_rows']} rows became {row['parts']} staged, rejected and superseded ones"
+        )
+    if row["claimed"]:
+        problems.append(
+            f"{row['claimed']} batches are called published, and generation {number} is without them"
+        )
+    if row["disclaimed"]:
+        problems.append(f"generation {number} has {row['disclaimed']} batches that are not called published")
+    return problems
+
+
+def _at(entry_id: str) -> tuple[int, int]:
     milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence)
-
-
-def _slots(entry: Entry) -> int:
-    """How many events the entry carries: of an array its length, of anything else one."""
-    try:
-        return max(1, len(msgspec.json.decode(entry.data, type=list[msgspec.Raw])))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return 1
+    return int(milliseconds), int(sequence or 0)

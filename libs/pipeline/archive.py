@@ -15,7 +15,7 @@ compressor), `content` tells, and what was stored first stands.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
@@ -23,21 +23,24 @@ import msgspec
 
 from libs.datasets import Dataset
 from libs.errors import Permanent
+from libs.pipeline.refusals import MAX_EVENT_BYTES
 
 __all__ = [
     "FORMAT",
     "ArchivedObject",
     "BatchManifest",
+    "Line",
     "SnapshotManifest",
     "accepted_lines",
     "batch_key",
     "batch_manifest_of",
     "decode_manifest",
     "encode_manifest",
-    "events_for_replay",
+    "event_of",
     "mart_key",
     "quarantined_lines",
     "raw_prefix",
+    "read_lines",
     "snapshot_manifest_key",
 ]
 
@@ -238,46 +241,34 @@ def quarantined_lines(condition: str) -> str:
     """
 
 
-class _Line(msgspec.Struct, frozen=True, gc=False):
+class Line(msgspec.Struct, frozen=True, gc=False):
+    """A line of a document of accepted events. data is jsonb's own text."""
+
     envelope: dict[str, msgspec.Raw]
     data: msgspec.Raw
+    slot: str
 
 
-_lines: Final = msgspec.json.Decoder(_Line).decode
+_line: Final = msgspec.json.Decoder(Line).decode
 
 
-def events_for_replay(
-    lines: Sequence[bytes], *, limit: int, origin: str | None, traceparent: str | None
-) -> tuple[list[bytes], int]:
-    """The CloudEvents of archived lines, and how many lines would make an event of more than limit bytes.
-
-    jsonb writes numbers out and puts spaces in, so a line may be longer than the event was; the spaces go.
-
-    Args:
-        origin: replaces drporigin; None leaves it.
-        traceparent: replaces the events' own; None leaves it.
-
-    Raises:
-        Permanent: a line is none of the archive's.
+def read_lines(texts: Iterable[bytes]) -> list[Line]:
     """
-    given = {"drporigin": origin, "traceparent": traceparent}
-    replaced = {
-        name: msgspec.Raw(msgspec.json.encode(value)) for name, value in given.items() if value is not None
-    }
-    events: list[bytes] = []
-    too_large = 0
-    for text in lines:
-        try:
-            line = _lines(text)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise Permanent(
-                "a line of the archive can not be read", why=str(error), fix="drp archive verify"
-            ) from error
-        event = msgspec.json.encode({**line.envelope, **replaced, "data": line.data})
-        if len(event) > limit:
-            event = msgspec.json.format(event, indent=-1)
-        if len(event) > limit:
-            too_large += 1
-        else:
-            events.append(event)
-    return events, too_large
+    Raises:
+        Permanent: one is no line of the archive.
+    """
+    try:
+        return [_line(text) for text in texts]
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Permanent(
+            "a line of the archive can not be read", why=str(error), fix="drp archive verify"
+        ) from error
+
+
+def event_of(line: Line, attributes: Mapping[str, msgspec.Raw]) -> bytes:
+    """The line as a CloudEvent; attributes replace its own.
+
+    jsonb puts spaces in, so an event at the limit of size would be past it: they go if it may be one.
+    """
+    event = msgspec.json.encode({**line.envelope, **attributes, "data": line.data})
+    return event if len(event) <= MAX_EVENT_BYTES else msgspec.json.format(event, indent=-1)

@@ -41,7 +41,10 @@ class GroupOverview:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamOverview:
-    """A stream and its declared groups. entries_added: since the stream was made; length: what is left."""
+    """A stream and its declared groups. entries_added: since the stream was made; length: what is left.
+
+    first_id and last_id are of what is left, last_generated_id of what was added last: None if there is no stream.
+    """
 
     stream: str
     length: int
@@ -49,6 +52,7 @@ class StreamOverview:
     first_id: str | None
     last_id: str | None
     groups: tuple[GroupOverview, ...]
+    last_generated_id: str | None = None
 
 
 async def overview(client: Redis, groups: Mapping[str, Sequence[str]]) -> list[StreamOverview]:
@@ -101,6 +105,7 @@ async def _stream(client: Redis, stream: str, declared: Sequence[str]) -> Stream
         first_id=_id_of(about["first-entry"]),
         last_id=_id_of(about["last-entry"]),
         groups=groups,
+        last_generated_id=about["last-generated-id"].decode("ascii"),
     )
 
 

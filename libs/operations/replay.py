@@ -1,0 +1,324 @@
+"""Publishing again what was archived or landed, through the same stream as everything else.
+
+A replayed event keeps its identity, so RAW recognises it: a replay adds no row that is there. It carries
+drporigin `replay` and begins a trace of its own, linked to those of the batches it came from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+import msgspec
+
+from libs.adapters.bus import Bus
+from libs.adapters.metrics import PRODUCED_EVENTS
+from libs.adapters.objects import Objects
+from libs.adapters.postgres import Postgres
+from libs.adapters.telemetry import Span, span
+from libs.datasets import Dataset
+from libs.errors import Permanent
+from libs.operations.archive import document_lines
+from libs.pipeline.archive import (
+    ArchivedObject,
+    BatchManifest,
+    accepted_lines,
+    batch_manifest_of,
+    decode_manifest,
+    event_of,
+    raw_prefix,
+    read_lines,
+)
+from libs.pipeline.refusals import MAX_EVENT_BYTES
+
+__all__ = ["Replayed", "Selection", "Source", "accepted_document", "manifests", "replay"]
+
+Source = Literal["archive", "raw"]
+
+PER_ENTRY: Final = 500
+PER_TRIP: Final = 10 * PER_ENTRY
+ROOM_WITHIN: Final = 600.0
+_LINKS: Final = 64
+_MANIFESTS_AT_ONCE: Final = 8
+_ROWS: Final = 2_000
+
+_BATCHES: Final = """
+-- one row per closed batch, oldest first
+SELECT id, accepted, closed_at, traceparent FROM ops.batches
+WHERE dataset = $1 AND state = 'closed' ORDER BY closed_at, id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which batches: those named, or those closed from since (included) until (excluded); empty is all.
+
+    A moment without an offset is in UTC.
+    """
+
+    batches: Sequence[uuid.UUID] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def takes(self, batch_id: uuid.UUID, closed_at: datetime) -> bool:
+        if self.batches and batch_id not in self.batches:
+            return False
+        if self.since is not None and closed_at < _in_utc(self.since):
+            return False
+        return self.until is None or closed_at < _in_utc(self.until)
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """What was published, or with dry_run would have been.
+
+    batches are those with events; entries are of the stream. too_large: events that jsonb's writing has made
+    larger than an event may be; they were not published, and stand in RAW and the archive as before.
+    """
+
+    source: str
+    dry_run: bool
+    batches: int
+    events: int
+    entries: int
+    too_large: int
+    seconds: float
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A batch to be published; manifest if it comes from the archive."""
+
+    dataset: Dataset
+    id: uuid.UUID
+    events: int
+    closed_at: datetime
+    traceparent: str | None
+    manifest: BatchManifest | None = None
+
+
+async def replay(
+    postgres: Postgres,
+    bus: Bus,
+    datasets: Mapping[str, Dataset],
+    *,
+    objects: Objects | None = None,
+    source: Source = "archive",
+    selection: Selection = Selection(),
+    dataset: str | None = None,
+    dry_run: bool = False,
+    limit: int = 1_000,
+    on_progress: Callable[[int, int], None] = lambda _done, _of: None,
+) -> Replayed:
+    """Publish the selected batches' accepted events again, oldest batch first.
+
+    Args:
+        objects: the archive; needed for source `archive`, which asks Postgres for nothing.
+        dataset: only this one's; None is all of datasets.
+        dry_run: plan, and publish nothing.
+        limit: entries that may wait in the stream; beyond it this waits, ten minutes at most.
+        on_progress: told how many events are published, of how many.
+
+    Raises:
+        Permanent: a batch that was named is not there, or the archive is damaged; a part may be published.
+        Transient: a server is away, or the stream stays full. Replaying again adds nothing twice.
+    """
+    began = time.monotonic()
+    chosen = [each for name, each in datasets.items() if dataset is None or name == dataset]
+    plan = await _plan(postgres, objects, chosen, source, selection)
+    total = sum(batch.events for batch in plan)
+    if dry_run or not plan:
+        entries = sum(-(-batch.events // PER_ENTRY) for batch in plan)
+        return _replayed(source, plan, total, entries, 0, began, dry_run=dry_run, traceparent=None)
+    links = [batch.traceparent for batch in plan if batch.traceparent][:_LINKS]
+    attributes = {"drp.source": source, "drp.batches": len(plan)}
+    with span("replay", root=True, links=links, attributes=attributes) as step:
+        run = _Run(postgres, bus, objects, step, limit=limit, total=total, on_progress=on_progress)
+        for batch in plan:
+            await run.publish(batch)
+        step.set({"drp.events": run.events, "drp.entries": run.entries})
+    PRODUCED_EVENTS.labels("replay").inc(run.events)
+    return _replayed(
+        source,
+        plan,
+        run.events,
+        run.entries,
+        run.too_large,
+        began,
+        dry_run=False,
+        traceparent=step.traceparent,
+    )
+
+
+async def manifests(
+    objects: Objects, dataset: str, wanted: Callable[[uuid.UUID], bool]
+) -> list[BatchManifest]:
+    """The manifests of the dataset's batches that are wanted, in the order of their closing.
+
+    Raises:
+        Permanent: one can't be read.
+    """
+    keys = [
+        head.key
+        async for head in objects.list(raw_prefix(dataset))
+        if (batch_id := batch_manifest_of(head.key)) is not None and wanted(batch_id)
+    ]
+    gate = asyncio.Semaphore(_MANIFESTS_AT_ONCE)
+
+    async def read(key: str) -> BatchManifest:
+        async with gate:
+            return decode_manifest(await objects.get(key), BatchManifest)
+
+    found: list[BatchManifest] = []
+    for start in range(0, len(keys), 256):
+        found += await asyncio.gather(*(read(key) for key in keys[start : start + 256]))
+    return sorted(found, key=lambda manifest: (manifest.closed_at, manifest.batch_id))
+
+
+def accepted_document(manifest: BatchManifest) -> ArchivedObject:
+    """The document of the batch's accepted events.
+
+    Raises:
+        Permanent: the manifest counts some and names no document.
+    """
+    for document in manifest.objects:
+        if document.kind == "raw":
+            return document
+    raise Permanent(f"the manifest of batch {manifest.batch_id} names no document", fix="drp archive verify")
+
+
+async def _plan(
+    postgres: Postgres,
+    objects: Objects | None,
+    datasets: Sequence[Dataset],
+    source: Source,
+    selection: Selection,
+) -> list[_Batch]:
+    known: list[_Batch] = []
+    for dataset in datasets:
+        if source == "raw":
+            known += await _landed(postgres, dataset)
+        elif objects is None:
+            raise Permanent("a replay from the archive needs the object store", fix="--from raw")
+        else:
+            known += await _archived(objects, dataset, selection)
+    if missing := set(selection.batches) - {batch.id for batch in known}:
+        raise Permanent(
+            f"batch {min(missing)} is not {'archived' if source == 'archive' else 'there, or not closed'}",
+            fix="drp batches ls" if source == "raw" else "drp archive ls; or --from raw",
+        )
+    taken = [batch for batch in known if batch.events and selection.takes(batch.id, batch.closed_at)]
+    return sorted(taken, key=lambda batch: (batch.closed_at, batch.id))
+
+
+async def _landed(postgres: Postgres, dataset: Dataset) -> list[_Batch]:
+    rows = await postgres.fetch(_BATCHES, dataset.name)
+    return [_Batch(dataset, row["id"], row["accepted"], row["closed_at"], row["traceparent"]) for row in rows]
+
+
+async def _archived(objects: Objects, dataset: Dataset, selection: Selection) -> list[_Batch]:
+    def wanted(batch_id: uuid.UUID) -> bool:
+        return not selection.batches or batch_id in selection.batches
+
+    return [
+        _Batch(dataset, one.batch_id, one.count, one.closed_at, one.traceparent, one)
+        for one in await manifests(objects, dataset.name, wanted)
+    ]
+
+
+class _Run:
+    """Publishing under way: events and entries so far. Memory holds one trip."""
+
+    def __init__(
+        self,
+        postgres: Postgres,
+        bus: Bus,
+        objects: Objects | None,
+        step: Span,
+        *,
+        limit: int,
+        total: int,
+        on_progress: Callable[[int, int], None],
+    ) -> None:
+        self.events = self.entries = self.too_large = 0
+        self._postgres = postgres
+        self._bus = bus
+        self._objects = objects
+        self._traceparent = step.traceparent
+        self._replaced = {
+            "drporigin": msgspec.Raw(b'"replay"'),
+            "traceparent": msgspec.Raw(msgspec.json.encode(step.traceparent)),
+        }
+        self._limit = limit
+        self._total = total
+        self._on_progress = on_progress
+
+    async def publish(self, batch: _Batch) -> None:
+        waiting: list[bytes] = []
+        async with aclosing(self._lines(batch)) as pieces:
+            async for lines in pieces:
+                waiting += lines
+                while len(waiting) >= PER_TRIP:
+                    await self._send(batch.dataset.stream, waiting[:PER_TRIP])
+                    del waiting[:PER_TRIP]
+        if waiting:
+            await self._send(batch.dataset.stream, waiting)
+
+    def _lines(self, batch: _Batch) -> AsyncGenerator[list[bytes], None]:
+        if batch.manifest is None or self._objects is None:
+            return _raw_lines(self._postgres, batch.dataset, batch.id)
+        return document_lines(self._objects, accepted_document(batch.manifest))
+
+    async def _send(self, stream: str, lines: Sequence[bytes]) -> None:
+        events = [event_of(line, self._replaced) for line in read_lines(lines)]
+        fitting = [event for event in events if len(event) <= MAX_EVENT_BYTES]
+        await self._bus.wait_for_room(stream, limit=self._limit, timeout=ROOM_WITHIN)
+        entries = await self._bus.publish_events(
+            stream, fitting, traceparent=self._traceparent, per_entry=PER_ENTRY
+        )
+        self.events += len(fitting)
+        self.entries += len(entries)
+        self.too_large += len(events) - len(fitting)
+        self._on_progress(self.events, self._total)
+
+
+async def _raw_lines(
+    postgres: Postgres, dataset: Dataset, batch_id: uuid.UUID
+) -> AsyncGenerator[list[bytes], None]:
+    async with postgres.transaction() as connection:
+        cursor = await connection.cursor(accepted_lines(dataset, "batch_id = $1"), batch_id)
+        while rows := await cursor.fetch(_ROWS):
+            yield [row["line"].encode() for row in rows]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _replayed(
+    source: str,
+    plan: Sequence[_Batch],
+    events: int,
+    entries: int,
+    too_large: int,
+    began: float,
+    *,
+    dry_run: bool,
+    traceparent: str | None,
+) -> Replayed:
+    return Replayed(
+        source=source,
+        dry_run=dry_run,
+        batches=len(plan),
+        events=events,
+        entries=entries,
+        too_large=too_large,
+        seconds=time.monotonic() - began,
+        traceparent=traceparent,
+    )
