@@ -338,16 +338,16 @@ class _AlreadyOurs(Permanent):
 
 
 def _load() -> tuple[Any, Any]:
-    import aioboto3  # noqa: PLC0415 - half a second, for few
-    from aiobotocore.config import AioConfig  # noqa: PLC0415
+    import aioboto3
+    from aiobotocore.config import AioConfig
 
     return aioboto3, AioConfig
 
 
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
-    from aiohttp import ClientError as HttpError  # noqa: PLC0415 - loaded with the client
-    from botocore import exceptions as refused  # noqa: PLC0415
+    from aiohttp import ClientError as HttpError
+    from botocore import exceptions as refused
 
     passing = (
         refused.ConnectionError,

@@ -229,7 +229,7 @@ class _PatientExporter(SpanExporter):
 
     def __init__(self, endpoint: str) -> None:
         # late: a process that sends no traces does not pay for protobuf and requests
-        from opentelemetry.exporter.otlp.proto.http import trace_exporter  # noqa: PLC0415
+        from opentelemetry.exporter.otlp.proto.http import trace_exporter
 
         self._endpoint = endpoint.rstrip("/").removesuffix("/v1/traces") + "/v1/traces"
         self._inner = trace_exporter.OTLPSpanExporter(
@@ -281,7 +281,7 @@ def _session(endpoint: str) -> requests.Session | None:
     """A session that takes no proxy for a collector on this machine; None = the exporter's own."""
     if urlsplit(endpoint).hostname not in LOOPBACK:
         return None
-    import requests  # noqa: PLC0415 - as heavy as the exporter it is for
+    import requests
 
     session = requests.Session()
     session.trust_env = False

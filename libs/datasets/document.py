@@ -63,8 +63,8 @@ def read_yaml(path: Path) -> Document:
     Raises:
         ContractError: it is missing, not UTF-8 or not YAML, or a key stands twice.
     """
-    from ruamel.yaml import YAML  # noqa: PLC0415
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
         text = path.read_text(encoding="utf-8")

@@ -29,7 +29,7 @@ def odcs_schema() -> dict[str, Any]:
 
 def validate(findings: Findings) -> None:
     """Add what the standard's schema finds wrong, the most telling error of each place only."""
-    from jsonschema import Draft201909Validator  # noqa: PLC0415
+    from jsonschema import Draft201909Validator
 
     validator = Draft201909Validator(odcs_schema())
     errors = [_cause(error) for error in validator.iter_errors(findings.document.content)]

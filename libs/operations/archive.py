@@ -263,8 +263,8 @@ async def _examined(objects: Objects, key: str, kind: str, said: ArchivedObject 
 
 
 async def _examined_mart(objects: Objects, key: str, said: ArchivedObject | None) -> _Examined:
-    import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     digest = hashlib.sha256()
     problems: list[str] = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from typing import Any
 
 from libs.adapters.postgres import Postgres
 from libs.errors import Permanent, Transient
@@ -16,6 +17,7 @@ __all__ = [
     "batch",
     "batches",
     "find_batch_id",
+    "flow_health",
     "generations",
     "judged_generations",
     "ledger",
@@ -26,7 +28,7 @@ __all__ = [
     "wait_for_batch",
 ]
 
-Record = dict[str, object]
+Record = dict[str, Any]
 
 _BATCHES = """
 -- one row per batch, newest first
@@ -130,6 +132,17 @@ FROM raw.quarantine WHERE id = $1
 """
 
 
+_FLOWS = """
+-- one row per flow: its last 24 hours
+SELECT flow_name, count(*) AS runs, count(*) FILTER (WHERE status = 'failed') AS failed,
+       round((count(*) FILTER (WHERE status = 'success'))::numeric / count(*), 4)::float8 AS success_rate,
+       percentile_cont(0.95) WITHIN GROUP (ORDER BY duration_seconds) AS p95_seconds,
+       (array_agg(error_message ORDER BY ended_at DESC) FILTER (WHERE error_message IS NOT NULL))[1] AS last_error
+FROM ops.pipeline_flow_audit WHERE ended_at > now() - interval '24 hours'
+GROUP BY flow_name ORDER BY flow_name
+"""
+
+
 async def batches(
     postgres: Postgres, *, dataset: str | None = None, status: str | None = None, limit: int = 50
 ) -> list[Record]:
@@ -168,7 +181,7 @@ async def batch(postgres: Postgres, batch_id: uuid.UUID) -> Record:
     return record
 
 
-async def wait_for_batch(postgres: Postgres, batch_id: uuid.UUID, *, timeout: float) -> str:
+async def wait_for_batch(postgres: Postgres, batch_id: uuid.UUID, *, timeout: float) -> str:  # noqa: ASYNC109 - of many looks
     """Wait until the batch is published, held, empty or blocked; its status then.
 
     Args:
@@ -239,3 +252,8 @@ async def quarantined_event(postgres: Postgres, number: int) -> Record:
     if row is None:
         raise Permanent(f"nothing is quarantined under number {number}", fix="drp quarantine ls")
     return dict(row)
+
+
+async def flow_health(postgres: Postgres) -> list[Record]:
+    """Each flow's last 24 hours: runs, failures, success rate (0..1), 95th percentile of its seconds."""
+    return [dict(row) for row in await postgres.fetch(_FLOWS)]

@@ -69,8 +69,7 @@ async def unsettled(
     """Look once. The streams are read first: what leaves them while we look is then seen in Postgres."""
     groups = {dataset.stream: DATASET_GROUPS for dataset in datasets.values()} | GROUPS
     in_flight = sum([await _unhandled(bus, each) for each in await bus.overview(groups)])
-    row = await postgres.fetchrow(_STATE, archive)
-    assert row is not None  # a SELECT of scalars has one row
+    (row,) = await postgres.fetch(_STATE, archive)
     return Unsettled(
         in_flight=in_flight,
         open=row["open"],
@@ -97,7 +96,7 @@ async def wait_until_settled(
     bus: Bus,
     datasets: Mapping[str, Dataset],
     *,
-    timeout: float,
+    timeout: float,  # noqa: ASYNC109 - of many looks
     archive: bool = True,
     on_progress: Callable[[Unsettled], None] = lambda _: None,
 ) -> Unsettled:

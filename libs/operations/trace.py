@@ -135,9 +135,9 @@ def waterfall(
 
 def rendered(this: Waterfall) -> RenderableType:
     """The waterfall as text: when, how long, who, what, and a bar along the batch's time."""
-    from rich.console import Group  # noqa: PLC0415 - only the command line draws
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("at", "took"):
@@ -231,7 +231,7 @@ def _duration(seconds: float) -> str:
 
 
 def _client(traces_url: str) -> httpx.AsyncClient:
-    import httpx  # noqa: PLC0415 - services that never ask for traces don't load it
+    import httpx
 
     return httpx.AsyncClient(
         base_url=traces_url.rstrip("/"),
@@ -241,7 +241,7 @@ def _client(traces_url: str) -> httpx.AsyncClient:
 
 
 async def _spans(client: httpx.AsyncClient, trace_id: str) -> list[TraceSpan]:
-    import httpx  # noqa: PLC0415
+    import httpx
 
     try:
         answer = await client.get(f"/api/traces/{trace_id}")

@@ -93,7 +93,7 @@ class Steps:
         return int(self.database.value(sql) or 0)
 
     def arrive(self, landed: Iterable[pa.RecordBatch | pa.Table]) -> None:
-        import pyarrow as pa  # noqa: PLC0415 - slow to load, and needed here only
+        import pyarrow as pa
 
         self.run(_META)
         columns = self.dataset.landed_columns

@@ -59,7 +59,7 @@ class Platform:
         """
         async with self._opening:
             if self._objects is None:
-                from libs.adapters.objects import Objects  # noqa: PLC0415 - half a second, for few
+                from libs.adapters.objects import Objects
 
                 self._objects = await Objects.open_from(self.settings)
             return self._objects

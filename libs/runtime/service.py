@@ -137,7 +137,7 @@ class Service:
         sys.exit(code)
 
     async def _live(self) -> int:
-        from libs.adapters import telemetry  # noqa: PLC0415
+        from libs.adapters import telemetry
 
         settings = self.settings
         told = telemetry.setup(self.name, endpoint=settings.otlp_endpoint, log_format=settings.log_format)
@@ -187,7 +187,7 @@ class Service:
         await bus.ensure_groups(declared_groups(datasets))
         postgres = relay = None
         if self._with_postgres:
-            from libs.pipeline.outbox import Relay  # noqa: PLC0415
+            from libs.pipeline.outbox import Relay
 
             postgres = await self._open_postgres(datasets)
             doors.push_async_callback(postgres.close)
@@ -212,7 +212,7 @@ class Service:
         return platform
 
     async def _open_bus(self, consumer: str) -> Bus:
-        from libs.adapters.bus import Bus  # noqa: PLC0415
+        from libs.adapters.bus import Bus
 
         url = _needed(self.settings.redis_url, "DRP_REDIS_URL")
         while True:
@@ -223,7 +223,7 @@ class Service:
                 await asyncio.sleep(1)
 
     async def _open_postgres(self, datasets: Mapping[str, Dataset]) -> Postgres:
-        from libs.adapters.postgres import Postgres, ensure_raw, migrate  # noqa: PLC0415
+        from libs.adapters.postgres import Postgres, ensure_raw, migrate
 
         url = _needed(self.settings.postgres_url, "DRP_POSTGRES_URL")
         while True:
@@ -342,7 +342,7 @@ def _asking(postgres: Postgres) -> Check:
 
 def _new_loop() -> asyncio.AbstractEventLoop:
     try:
-        import uvloop  # noqa: PLC0415 - not on every machine
+        import uvloop
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()

@@ -157,7 +157,7 @@ class _Supervisor:
 
     def _migrate(self) -> None:
         """Here, though any service would: six at once would wait for each other."""
-        from libs.adapters.postgres import migrate  # noqa: PLC0415 - only up() needs it, not down() and status()
+        from libs.adapters.postgres import migrate
 
         for name in asyncio.run(migrate(self._environment["DRP_POSTGRES_URL"])):
             self._tell(f"migrated the database: {name}")

@@ -97,7 +97,7 @@ def write_mart(generation: Path, mart: str) -> Written:
     Raises:
         Permanent: the generation has no such mart.
     """
-    import pyarrow.parquet as pq  # noqa: PLC0415 - needed once something is published
+    import pyarrow.parquet as pq
 
     relation = f"analytics.{quoted(mart)}"
     file = _temporary()

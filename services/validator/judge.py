@@ -77,7 +77,7 @@ class Judge:
 
     def warm(self) -> None:
         """Import it and judge a tiny frame, so that the first candidate needn't wait. Blocking, seconds."""
-        import pandas as pd  # noqa: PLC0415 - heavy, and needed by the judge alone
+        import pandas as pd
 
         frame = pd.DataFrame({"value": [1.0]})
         between = Expectation("expect_column_values_to_be_between", {"column": "value", "min_value": 0})
@@ -146,9 +146,9 @@ class Judge:
         logging.getLogger("great_expectations").setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it imports is deprecated in places; not ours to mend
-            import great_expectations as gx  # noqa: PLC0415 - seconds and 240 MB
-            import great_expectations.expectations.registry  # noqa: PLC0415
-            from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: PLC0415
+            import great_expectations as gx
+            import great_expectations.expectations.registry
+            from great_expectations.data_context.types.base import ProgressBarsConfig
 
             context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)

@@ -108,7 +108,7 @@ def _add(tally: _Tally, rule: RowRule, outcome: Outcome, piece: _Piece) -> None:
     if outcome.error is not None:
         tally.error = outcome.error
         return
-    import numpy as np  # noqa: PLC0415 - heavy, and needed by the judge alone
+    import numpy as np
 
     found = np.zeros(len(piece.frame), dtype=bool)
     found[list(outcome.positions)] = True
@@ -130,7 +130,7 @@ def _add(tally: _Tally, rule: RowRule, outcome: Outcome, piece: _Piece) -> None:
 
 def _pieces(database: Database, dataset: Dataset) -> Iterator[pa.Table]:
     """New rows, kept and rejected: judged columns, who they are, and the rules SQL says they break."""
-    import pyarrow as pa  # noqa: PLC0415 - heavy, and needed by the judge alone
+    import pyarrow as pa
 
     types = {rule.column.name: rule.column.type for rule in dataset.row_rules}
     columns = ", ".join(

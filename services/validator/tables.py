@@ -103,7 +103,7 @@ def judge_custom_rules(database: Database, dataset: Dataset, judge: Judge) -> li
 
 
 def _judge(measures: Sequence[_Measure], judge: Judge) -> list[RuleResult]:
-    import pandas as pd  # noqa: PLC0415 - heavy, and needed by the judge alone
+    import pandas as pd
 
     ready = [one for one in measures if one.error is None and one.value is not None]
     frame = pd.DataFrame({one.rule: [float(one.value)] for one in ready if one.value is not None})

@@ -19,7 +19,9 @@ from libs.datasets import load_datasets
 
 ROOT = Path(__file__).parents[2]
 SERVICES = sorted(path.parent.name for path in ROOT.glob("services/*/app.py"))
-SOURCES = sorted(path for folder in ("libs", "services", "tests", "deploy") for path in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(
+    path for folder in ("libs", "services", "tests", "deploy") for path in (ROOT / folder).rglob("*.py")
+)
 BANNED = {"utils", "common", "helpers", "manager", "base", "misc"}
 MODULES = sorted(
     module.name
@@ -65,7 +67,9 @@ def test_what_a_module_declares_it_has(name: str) -> None:
 
 
 def test_no_file_outgrows_its_room() -> None:
-    assert {str(p.relative_to(ROOT)): n for p in SOURCES if (n := len(p.read_text().splitlines())) > 400} == {}
+    assert {
+        str(p.relative_to(ROOT)): n for p in SOURCES if (n := len(p.read_text().splitlines())) > 400
+    } == {}
 
 
 def test_nothing_has_a_name_that_says_nothing() -> None:
@@ -96,5 +100,7 @@ os.environ.__class__ = Watched
 for name in names: importlib.import_module(name)
 """
     environment = {**os.environ, "PYTHONWARNINGS": "default"}
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]

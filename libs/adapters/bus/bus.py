@@ -139,7 +139,7 @@ class Bus:
         # READONLY or NOPERM shall end the reading task, for the watchdog to see, not be retried in a hot loop
         os.environ["FASTSTREAM_SUPERVISOR_DISABLED"] = "1"
         # FastStream takes half a second to import
-        from libs.adapters.bus import subscription  # noqa: PLC0415
+        from libs.adapters.bus import subscription
 
         self._broker = broker = subscription.open_broker(self._url, graceful=self._tuning.graceful)
         self._subscriptions = [subscription.Subscription(broker, *wanted) for wanted in self._wanted]

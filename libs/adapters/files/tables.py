@@ -86,7 +86,7 @@ def _as_json(text: str, form: Form) -> str:
 
 
 def _read_columns(connection: Any, sql: str) -> Iterator[Chunk]:
-    import duckdb  # noqa: PLC0415 - only who reads a file pays for it
+    import duckdb
 
     try:
         for batch in connection.sql(sql).to_arrow_reader(CHUNK):
@@ -138,7 +138,7 @@ def csv_header(path: Path) -> tuple[list[str], str]:
 
 
 def parquet_columns(path: Path) -> list[tuple[str, str]]:
-    import duckdb  # noqa: PLC0415
+    import duckdb
 
     try:
         with _connected() as connection:
@@ -149,7 +149,7 @@ def parquet_columns(path: Path) -> list[tuple[str, str]]:
 
 
 def _connected() -> Any:
-    import duckdb  # noqa: PLC0415
+    import duckdb
 
     connection = duckdb.connect(
         config={"autoload_known_extensions": False, "autoinstall_known_extensions": False}

@@ -24,8 +24,8 @@ def read_arrow(url: str, sql: str, parameters: Sequence[object] = ()) -> Iterato
         PostgresUnavailable, PostgresRefused: also from reading the stream inside the block.
     """
     # half a second that only those who read columns pay
-    import adbc_driver_manager  # noqa: PLC0415
-    from adbc_driver_postgresql import dbapi  # noqa: PLC0415
+    import adbc_driver_manager
+    from adbc_driver_postgresql import dbapi
 
     try:
         with dbapi.connect(url) as connection, connection.cursor() as cursor:

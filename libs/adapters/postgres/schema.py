@@ -54,8 +54,8 @@ async def migrate(url: str, *, patience: float = 30) -> list[str]:
 
 def _apply_missing(url: str, folder: Path) -> list[str]:
     # needed at boot only, and slow to import
-    import psycopg  # noqa: PLC0415
-    import yoyo  # noqa: PLC0415
+    import psycopg
+    import yoyo
 
     address = "postgresql+psycopg://" + url.partition("://")[2]
     try:

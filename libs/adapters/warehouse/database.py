@@ -82,7 +82,7 @@ class Database:
 
     @classmethod
     def _connect(cls, address: str, path: Path | None, settings: Mapping[str, str]) -> Database:
-        import duckdb  # noqa: PLC0415 - slow to load, and the command line starts often
+        import duckdb
 
         # Without this, a table that is missing is looked for among the caller's Python variables.
         config: dict[str, str | bool | int | float | list[str]] = {
@@ -126,7 +126,7 @@ class Database:
     def columns(self, relation: str) -> dict[str, str]:
         """Column name to DuckDB type, in order; empty if there is none. The relation is named as in SQL."""
         with _translated(f"DESCRIBE {relation}"):
-            import duckdb  # noqa: PLC0415 - slow to load, and the command line starts often
+            import duckdb
 
             try:
                 found = self._connection.execute(f"DESCRIBE FROM {relation}").fetchall()
@@ -162,7 +162,7 @@ class Database:
 
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
-    import duckdb  # noqa: PLC0415 - slow to load, and the command line starts often
+    import duckdb
 
     passing = (
         duckdb.IOException,

@@ -188,7 +188,7 @@ def sha256_of(path: Path) -> str:
 def _clone(source: Path, target: Path) -> None:
     """Copy a file; on a file system that can, by sharing its blocks."""
     if sys.platform == "linux":
-        import fcntl  # noqa: PLC0415 - not on every system
+        import fcntl
 
         with source.open("rb") as old, target.open("wb") as new, suppress(OSError):
             fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())

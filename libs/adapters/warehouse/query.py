@@ -45,11 +45,11 @@ def write_result(table: pa.Table, sink: Path | IO[bytes], form: Format) -> None:
             write_result(table, file, form)
         return
     if form == "parquet":
-        import pyarrow.parquet as pq  # noqa: PLC0415 - slow to load, and needed here only
+        import pyarrow.parquet as pq
 
         pq.write_table(table, sink)
     elif form == "csv":
-        import pyarrow.csv as pacsv  # noqa: PLC0415 - slow to load, and needed here only
+        import pyarrow.csv as pacsv
 
         pacsv.write_csv(_flat(table), sink)
     else:
@@ -68,7 +68,7 @@ def _json(table: pa.Table) -> Iterator[bytes]:
 
 def _flat(table: pa.Table) -> pa.Table:
     """Every nested value, and every time, as the text that csv should show."""
-    import pyarrow as pa  # noqa: PLC0415 - slow to load, and needed here only
+    import pyarrow as pa
 
     for index, field in enumerate(table.schema):
         if pa.types.is_nested(field.type) or pa.types.is_timestamp(field.type):

@@ -210,10 +210,10 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
 
     # moto reads its environment when it is imported.
-    from moto.core.models import DEFAULT_ACCOUNT_ID  # noqa: PLC0415
-    from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app  # noqa: PLC0415
-    from moto.s3.models import s3_backends  # noqa: PLC0415
-    from werkzeug.serving import make_server  # noqa: PLC0415
+    from moto.core.models import DEFAULT_ACCOUNT_ID
+    from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
+    from moto.s3.models import s3_backends
+    from werkzeug.serving import make_server
 
     signal.signal(signal.SIGTERM, _leave)
     application = create_backend_app("s3")

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from libs.operations.batches import hold
 from libs.operations.warehouse import resume, rollback
 from libs.pipeline.plan import make_plan
 from libs.testing.waiting import until
+from services.transformer.domain import Candidate
 from tests.integration.transformer.room import Room, orders
 
 
@@ -28,14 +30,18 @@ class Gate:
     def __init__(self, url: str) -> None:
         self.reached = threading.Event()
         self.opened = threading.Event()
+        self.left = threading.Event()
         self._read = partial(read_arrow, url)
 
     @contextmanager
     def __call__(self, sql: str) -> Iterator[Any]:
         self.reached.set()
         assert self.opened.wait(30)
-        with self._read(sql) as rows:
-            yield rows
+        try:
+            with self._read(sql) as rows:
+                yield rows
+        finally:
+            self.left.set()
 
 
 async def test_two_transformers_build_one_candidate(room: Room) -> None:
@@ -136,8 +142,9 @@ async def test_a_cancelled_build_clears_up_after_itself(room: Room) -> None:
     with pytest.raises(asyncio.CancelledError):
         await building
     gate.opened.set()
+    await until(gate.left.is_set)
+    assert room.warehouse.files() == set()
     await room.transformer().tend()
-    await until(lambda: room.warehouse.files() == set())
     assert await room.states() == ["abandoned"]
 
 
@@ -191,6 +198,36 @@ async def test_a_pointer_that_went_away_and_came_back_is_not_where_it_was(room: 
     now = datetime.now(UTC)
     assert await paused.publish(view.candidate, view.pointer, began=now, traceparent="") is None
     assert (await room.generation(first))["state"] == "retired"
+
+
+async def test_the_pointer_moves_to_nothing_but_the_file_that_passed_on_what_readers_see(room: Room) -> None:
+    await room.publish(orders("a"))
+    await room.publish(orders("b"))
+    await room.land(*orders("c"))
+    await room.main.tend()
+    store = room.store(consumer="t-2")
+    view = await store.view()
+    assert view.candidate is not None
+
+    async def published(candidate: Candidate) -> bool:
+        pointer = (await store.view()).pointer
+        event = await store.publish(candidate, pointer, began=datetime.now(UTC), traceparent="")
+        return event is not None
+
+    assert not await published(view.candidate), "without a verdict"
+    await room.judge("fail")
+    assert not await published(view.candidate), "blocked"
+    await room.postgres.execute("UPDATE ops.generations SET state = 'passed' WHERE state = 'blocked'")
+    assert not await published(view.candidate), "it did not pass, whatever its state says"
+    await room.postgres.execute("UPDATE ops.generations SET verdict = 'pass' WHERE state = 'passed'")
+    assert not await published(replace(view.candidate, sha256="another file")), "another file"
+    async with room.postgres.transaction() as connection:
+        await rollback(connection, "orders", reason="wrong prices", actor="me")
+    assert not await published(view.candidate), "pinned"
+    async with room.postgres.transaction() as connection:
+        await resume(connection, "orders", actor="me")
+    assert not await published(view.candidate), "built on what readers no longer see"
+    assert await room.seen() == ["a", "b"]
 
 
 async def test_a_batch_held_at_the_last_moment_is_not_published(room: Room) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,28 @@ def test_the_link_never_leads_to_nothing(warehouse: Warehouse) -> None:
     with pytest.raises(Permanent, match="missing"):
         warehouse.point_current_at(Warehouse.file_name(2))
     assert warehouse.current() == warehouse.path_of(file).resolve()
+
+
+def test_the_link_is_there_at_every_moment(warehouse: Warehouse) -> None:
+    files = [a_generation(warehouse, number) for number in (1, 2)]
+    warehouse.point_current_at(files[0])
+    done = threading.Event()
+    gone: list[int] = []
+
+    def watch() -> None:
+        looks = 0
+        while not done.is_set():
+            looks += 1
+            if not warehouse.current_link.is_symlink():
+                gone.append(looks)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for n in range(400):
+        warehouse.point_current_at(files[n % 2])
+    done.set()
+    watcher.join()
+    assert gone == []
 
 
 def test_pruning_spares_the_named_the_current_and_what_is_none_of_its_business(warehouse: Warehouse) -> None:
