@@ -201,8 +201,7 @@ async def test_a_pointer_that_went_away_and_came_back_is_not_where_it_was(room: 
 
 
 async def test_the_pointer_moves_to_nothing_but_the_file_that_passed_on_what_readers_see(room: Room) -> None:
-    await room.publish(orders("a"))
-    await room.publish(orders("b"))
+    first, second = await room.publish(orders("a")), await room.publish(orders("b"))
     await room.land(*orders("c"))
     await room.main.tend()
     store = room.store(consumer="t-2")
@@ -222,9 +221,11 @@ async def test_the_pointer_moves_to_nothing_but_the_file_that_passed_on_what_rea
     await room.postgres.execute("UPDATE ops.generations SET verdict = 'pass' WHERE state = 'passed'")
     assert not await published(replace(view.candidate, sha256="another file")), "another file"
     async with room.postgres.transaction() as connection:
-        await rollback(connection, "orders", reason="wrong prices", actor="me")
+        await rollback(connection, "orders", reason="wrong prices", actor="me", to=first)
+        await rollback(connection, "orders", reason="they were right", actor="me", to=second)
     assert not await published(view.candidate), "pinned"
     async with room.postgres.transaction() as connection:
+        await rollback(connection, "orders", reason="wrong prices", actor="me", to=first)
         await resume(connection, "orders", actor="me")
     assert not await published(view.candidate), "built on what readers no longer see"
     assert await room.seen() == ["a", "b"]
