@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-import click
 import typer
 
 from libs.errors import DrpError, Transient
@@ -60,12 +59,10 @@ def main() -> NoReturn:
     """Run the command; an expected error becomes one line that says what, why and the next command."""
     try:
         code = app(standalone_mode=False)
-    except click.exceptions.Exit as stopped:
-        code = stopped.exit_code
-    except click.ClickException as wrong:
-        wrong.show()
+    except typer.TyperException as wrong:
+        say(f"drp: {wrong.format_message()} Try: drp --help")
         code = wrong.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         code = 130
     except Transient as error:
         say(f"drp: {error}")

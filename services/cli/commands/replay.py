@@ -17,7 +17,7 @@ from libs.errors import Permanent
 from libs.operations import reading
 from libs.operations.replay import Replayed, Selection, replay
 from libs.operations.warehouse import request_rebuild
-from services.cli.output import PROBLEMS, Json, counted, say, write_json
+from services.cli.output import PROBLEMS, Json, counted, say, show_rows, write_json
 from services.cli.settings import operator
 
 __all__ = ["register"]
@@ -128,9 +128,18 @@ async def _verify(dataset: str | None, *, as_json: bool) -> int:
 
     async with operator() as platform:
         say("rebuilding from the archive alone, beside the live data")
-        proof = await verify_replay(platform, dataset)
+        proof = await verify_replay(
+            platform.settings, platform.dataset(dataset), await platform.postgres(), await platform.objects()
+        )
+    document = msgspec.to_builtins(proof)
     if as_json:
-        write_json(msgspec.to_builtins(proof))
+        write_json(document)
+    else:
+        columns = ("name", "live_rows", "rebuilt_rows", "live_hash", "rebuilt_hash", "differences")
+        show_rows(document["layers"], as_json=False, columns=columns, empty="")
+        for problem in proof.problems:
+            say(f"problem: {problem}")
+        say("identical, row for row" if proof.identical else "NOT identical")
     return 0 if proof.identical else PROBLEMS
 
 

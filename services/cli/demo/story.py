@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-from libs.operations.archive import verify_archive
-from libs.operations.ledger import verify_ledger
-from libs.operations.replay import replay
 
 from libs.adapters.warehouse import Warehouse, query
 from libs.operations import reading
+from libs.operations.archive import verify_archive
 from libs.operations.batches import hold
+from libs.operations.ledger import verify_ledger
 from libs.operations.publish import publish_file
+from libs.operations.replay import replay
 from libs.operations.settled import wait_until_settled
 from libs.runtime.supervisor import status
 from services.cli.demo.report import REAL_ORDERS, Report
