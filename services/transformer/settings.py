@@ -21,5 +21,5 @@ class TransformerSettings(ServiceSettings):
     lease: float = Field(default=15.0, gt=0)
     """Seconds after which a builder that gives no sign has lost its candidate."""
 
-    warehouse_memory: str = Field(default="2GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$")
+    warehouse_memory: str = Field(default="1GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$")
     """What DuckDB may hold in memory while it builds; the rest waits on disk."""
