@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+import msgspec
+
 from libs.adapters.postgres.arrow import read_arrow
 from libs.adapters.warehouse import Database
 from libs.datasets import ColumnType, Dataset, quoted
 from libs.errors import Permanent
-from libs.pipeline.archive import event_of, read_lines
+from libs.pipeline.archive import Line, event_of, read_lines
 from libs.pipeline.decode import Decoder, raw_copy_columns
 from libs.pipeline.hashing import landed_hash_columns
 
@@ -25,10 +27,12 @@ LIVE: Final = "live"
 ARCHIVED: Final = "archived"
 
 _ENVELOPE: Final = ("event_type", "subject", "dataschema", "traceparent")
+_NEEDED: Final[tuple[str, ...]] = ("specversion", "id", "source", "type")
+_OWN_COLUMNS: Final = frozenset({*_NEEDED, "time", "subject", "dataschema", "traceparent", "drporigin"})
 _PER_DECODE: Final = 500
 _ENTRY: Final = "0-0"
 
-# Two JSON texts that differ in the order of their names only are one; jsonb sorts, the decoder doesn't.
+# Two JSON texts that differ in the order of their names, or in spaces, are one.
 _SORTED: Final = """list_sort(map_entries(from_json(extensions, '"MAP(VARCHAR, JSON)"')))::VARCHAR"""
 
 
@@ -79,18 +83,19 @@ class Landings:
         """
         problems: list[str] = []
         rows: list[tuple[Any, ...]] = []
+        told: list[Line] = []
         for first in range(0, len(lines), _PER_DECODE):
             read = read_lines(lines[first : first + _PER_DECODE])
-            events = [event_of(line, {}) for line in read]
+            events = [event_of(_bare(line), {}) for line in read]
             slots = self._decoder.decode(b"[" + b",".join(events) + b"]", entry_id=_ENTRY)
             problems += [
                 f"batch {batch}: event {one.event_id} from {one.source_system} is refused: {one.reason}"
                 for one in slots.refused
             ]
-            # The text as it stands in the document: spaces may have gone on the way through the decoder.
-            rows += [(*row, str(read[row[-1]].data, "utf-8")) for row in slots.rows]
+            rows += slots.rows
+            told += [read[row[-1]] for row in slots.rows]
         if rows:
-            self._insert(ARCHIVED, self._table(batch, rows, known))
+            self._insert(ARCHIVED, self._table(batch, rows, told, known))
         return problems
 
     def count(self, table: str) -> int:
@@ -145,11 +150,13 @@ class Landings:
         with self.database.exposed("piece", whole):
             self.database.run(f"INSERT INTO {table} SELECT {typed} FROM piece")
 
-    def _table(self, batch: UUID, rows: Sequence[tuple[Any, ...]], known: Sequence[str]) -> pa.Table:
+    def _table(
+        self, batch: UUID, rows: Sequence[tuple[Any, ...]], lines: Sequence[Line], known: Sequence[str]
+    ) -> pa.Table:
+        """Contract's columns and identity as they were decoded, the rest as the lines say."""
         import pyarrow as pa
 
-        values = dict(zip((*self._copied, "document_text"), zip(*rows, strict=True), strict=True))
-        values["raw_payload"] = values["document_text"]
+        values = dict(zip(self._copied, zip(*rows, strict=True), strict=True))
         columns: dict[str, Any] = {}
         for column in self.dataset.columns:
             kind = _arrow_type(column.type)
@@ -159,12 +166,14 @@ class Landings:
                 columns[column.name] = pa.array([_plain(value) for value in values[column.name]], kind)
             else:
                 columns[column.name] = pa.array(values[column.name], kind)
-        for name in ("event_id", "source_system"):
+        for name in ("event_id", "source_system", "event_type"):
             columns[name] = pa.array(values[name], pa.string())
-        columns["event_time"] = pa.array(values["event_time"], pa.timestamp("us", tz="UTC"))
         columns["batch_id"] = pa.array([str(batch)] * len(rows), pa.string())
-        for name in ("raw_payload", *_ENVELOPE, "extensions"):
-            columns[name] = pa.array(values[name], pa.string())
+        columns["event_time"] = pa.array([_said(line, "time") for line in lines], pa.string())
+        columns["raw_payload"] = pa.array([str(line.data, "utf-8") for line in lines], pa.string())
+        for name in ("subject", "dataschema", "traceparent"):
+            columns[name] = pa.array([_said(line, name) for line in lines], pa.string())
+        columns["extensions"] = pa.array([_extensions(line) for line in lines], pa.string())
         return pa.table(columns)
 
 
@@ -205,6 +214,22 @@ def _table_differences(database: Database, table: str, key: str, limit: int) -> 
         """
     )
     return [f"{table}: {named} {value}: {side}" for side, value in rows]
+
+
+def _bare(line: Line) -> Line:
+    """What makes it an event, so that the archive's own attributes make none too large to be read."""
+    envelope = {name: line.envelope[name] for name in _NEEDED if name in line.envelope}
+    return Line(envelope=envelope, data=line.data, slot=line.slot)
+
+
+def _said(line: Line, attribute: str) -> str | None:
+    value = line.envelope.get(attribute)
+    return None if value is None else msgspec.json.decode(value, type=str)
+
+
+def _extensions(line: Line) -> str | None:
+    others = {name: value for name, value in line.envelope.items() if name not in _OWN_COLUMNS}
+    return msgspec.json.encode(others).decode() if others else None
 
 
 def _arrives_as_text(name: str, kind: str) -> bool:

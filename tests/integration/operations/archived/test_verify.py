@@ -6,6 +6,7 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from libs.datasets import load_datasets
@@ -54,6 +55,22 @@ async def test_everything_is_the_same_after_a_rebuild_from_the_archive_alone(wor
     ]
     assert (done.batches, done.rows) == (2, 804)
     assert [layer.live_rows for layer in done.layers] == [804, 802, 1]
+
+
+async def test_an_event_as_large_as_may_be_is_the_same(works: Works) -> None:
+    """The archive's own attributes and jsonb's spaces would make it too large to be decoded."""
+    event = an_event("o-1", note={"few": ["x"] * 100, "long": ""})
+    del event["time"]
+    room = 256 * 1024 - len(msgspec.json.encode(event))
+    event["data"]["note"]["long"] = "y" * room
+    assert len(msgspec.json.encode(event)) == 256 * 1024
+    await works.land(msgspec.json.encode(event))
+    await works.publish()
+    await works.archive()
+
+    done = await verified(works)
+
+    assert (done.problems, done.identical, done.rows) == ([], True, 1)
 
 
 async def test_a_row_that_was_changed_in_postgres_is_named(works: Works) -> None:
