@@ -7,6 +7,7 @@ import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -120,7 +121,7 @@ def empty_postgres_url(_postgres: PostgresServer) -> Iterator[str]:
 
 
 def _sibling(url: str, database: str) -> str:
-    return f"{url.rpartition('/')[0]}/{database}"
+    return urlsplit(url)._replace(path=f"/{database}").geturl()
 
 
 @pytest.fixture(scope="session")

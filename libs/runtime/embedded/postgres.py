@@ -45,7 +45,8 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        return f"postgresql://{USER}:{self._secret()}@127.0.0.1:{self.port}/{DATABASE}"
+        # Without TLS no driver looks for certificates in a HOME that may be another user's, closed to us.
+        return f"postgresql://{USER}:{self._secret()}@127.0.0.1:{self.port}/{DATABASE}?sslmode=disable"
 
     @property
     def pid(self) -> int | None:
