@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -202,6 +203,31 @@ async def test_what_another_version_stored_stands(works: Works, monkeypatch: pyt
 
     assert (await works.recorded())[key]["sha256"] == hashlib.sha256(before).hexdigest()
     assert (await works.recorded())[manifest]["bytes"] == len(await works.objects.get(manifest))
+
+
+async def test_a_manifest_written_under_an_older_contract_stands(works: Works) -> None:
+    await works.land(*orders_placed(5))
+    await crash_before_postgres(works)
+    works.dataset = replace(works.dataset, version="1.1.0")
+
+    assert await works.archive() == 1
+
+    body = await works.objects.get(await works.key("manifest.json"))
+    assert decode_manifest(body, BatchManifest).contract_version == "1.0.0"
+    recorded = (await works.recorded())[await works.key("manifest.json")]
+    assert recorded["sha256"] == hashlib.sha256(body).hexdigest()
+
+
+async def test_a_manifest_that_says_something_else_is_not_taken_for_ours(works: Works) -> None:
+    await works.land(*orders_placed(5))
+    await crash_before_postgres(works)
+    key = await works.key("manifest.json")
+    await works.overwrite(key, (await works.objects.get(key)).replace(b'"count": 5', b'"count": 6'))
+
+    assert await works.archive() == 0
+
+    (failed,) = await works.told(StepFailed)
+    assert "another content" in failed.error
 
 
 async def test_two_archivers_store_and_tell_it_once(works: Works) -> None:
