@@ -31,7 +31,7 @@ up: install ## the embedded platform, until Ctrl-C
 	.venv/bin/drp up
 
 test: .venv/installed-dev ## the whole suite, against real servers
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2 --dist loadfile
 
 check: .venv/installed-dev ## ruff, mypy --strict, import contracts, unit tests
 	.venv/bin/ruff check .
