@@ -110,7 +110,7 @@ async def test_no_server_is_transient_after_the_given_patience() -> None:
 
 async def test_a_database_that_is_not_there_is_named_with_the_fix(postgres_url: str) -> None:
     with pytest.raises(PostgresRefused, match=r"no such database.*Try: .*DRP_POSTGRES_URL"):
-        await Postgres.open(postgres_url + "_not", service="test", timeout=5)
+        await Postgres.open(postgres_url.replace("?", "_not?"), service="test", timeout=5)
 
 
 async def test_documents_go_in_as_text_or_values_and_come_out_as_values(postgres: Postgres) -> None:
