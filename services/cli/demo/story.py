@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -27,6 +28,7 @@ from services.cli.settings import Operator
 __all__ = ["Story"]
 
 GENERATED: Final = 10_000
+RUNS: Final = 10
 SHARES: Final = {
     "duplicate": 0.02,
     "conflict": 0.005,
@@ -60,7 +62,6 @@ class Story:
         self._home = home
         self._orders = orders
         self._tell = tell
-        self._made: dict[str, int] = {}
 
     async def tell(self) -> None:
         await self.publish_real_orders()
@@ -86,16 +87,15 @@ class Story:
 
     async def publish_generated_orders_while_the_ingestor_is_killed(self) -> None:
         """Known faults in known numbers; the ingestor dies in the middle of them."""
-        half = {"count": GENERATED // 2, "faults": SHARES}
-        before = self._part("ingestor")
-        made: dict[str, int] = {}
-        for seed in (1, 2):
-            answer = await self._post("/v1/runs", {**half, "seed": seed})
-            for kind, number in answer["made"].items():
-                made[kind] = made.get(kind, 0) + number
-            if seed == 1:
-                os.kill(before.pid, signal.SIGKILL)
-        self._made = made
+        made: Counter[str] = Counter()
+        victim = self._part("ingestor").pid
+        for seed in range(1, RUNS + 1):
+            if (
+                seed == RUNS // 2
+            ):  # entries of the runs before are in its hands, the others come while it is dead
+                os.kill(victim, signal.SIGKILL)
+            run = {"count": GENERATED // RUNS, "faults": SHARES, "seed": seed}
+            made.update((await self._post("/v1/runs", run))["made"])
         faults = ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in sorted(made.items()))
         self._tell(
             f"generated {GENERATED:,} events ({faults}) and killed the ingestor in the middle (kill -9)"
@@ -127,7 +127,7 @@ class Story:
         left = await self._settle()
         self._expect("the gate blocks the planted batch", 1, left)
         self._expect("readers still see the last good generation", seen, await self._current())
-        self._expect("… and in it what they saw before", before, self._ask(_MART))
+        self._expect("… and in it what they saw before", True, before == self._ask(_MART))
         blocked = (await reading.batches(await self._platform.postgres(), status="blocked"))[0]
         detail = await reading.batch(await self._platform.postgres(), blocked["id"])
         rules = ", ".join(str(rule["rule"]) for rule in detail["broken_rules"])
@@ -166,7 +166,7 @@ class Story:
         after = await self._ledger()
         self._expect("a replay of everything adds no row", before["accepted"], after["accepted"])
         self._expect("… each event is a duplicate", before["duplicate"] + done.events, after["duplicate"])
-        self._expect("… and the mart stays as it was", mart, self._ask(_MART))
+        self._expect("… and the mart stays as it was", True, mart == self._ask(_MART))
         self._tell(f"replayed all {done.events:,} archived events: no row added, every one a duplicate")
 
     async def verify(self) -> None:
@@ -199,8 +199,8 @@ class Story:
         self._expect("a rebuild from the archive alone has the same hashes", True, rebuilt.identical)
         generations = await reading.generations(postgres, dataset="orders", limit=10_000)
         report.generations_published = sum(1 for one in generations if one["published_at"] is not None)
-        report.generations_blocked = sum(1 for one in generations if one["state"] == "blocked")
-        self._expect("exactly the planted batch was blocked", True, report.generations_blocked >= 1)
+        report.generations_blocked = sum(1 for one in generations if one["verdict"] == "fail")
+        self._expect("the gate blocked the planted batch, and nothing else", 1, report.generations_blocked)
         self._expect_real_figures("and the real orders still have their figures, to the cent")
         self._tell(
             f"verified: {report.published:,} published = {report.accepted:,} accepted + {report.duplicate:,} duplicate"
