@@ -1,4 +1,4 @@
-"""What an operator does with a batch: leave it out of the warehouse, and put it back.
+"""What an operator does with a batch: have it closed, leave it out of the warehouse, and put it back.
 
 Each function works in the caller's transaction: the change, the operator's action and the event that tells
 of it commit together.
@@ -7,20 +7,59 @@ of it commit together.
 from __future__ import annotations
 
 import uuid
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from libs.adapters.postgres import Connection, Row
 from libs.contracts.events import BatchHeld, BatchReleased, batch_subject
 from libs.errors import Permanent
 from libs.operations.actions import record_action
 from libs.pipeline.outbox import announce
 
-__all__ = ["hold", "release"]
+if TYPE_CHECKING:
+    from libs.adapters.postgres import Connection, Row
+
+__all__ = ["hold", "release", "request_close"]
 
 _BATCH: Final = """
 -- one row: the batch, kept from changing until the transaction ends
 SELECT id, dataset, state, accepted, held_at, traceparent FROM ops.batches WHERE id = $1 FOR UPDATE
 """
+
+_REQUEST_CLOSE: Final = """
+-- one row per open batch that is asked to close, those asked before too
+UPDATE ops.batches b SET close_reason = 'requested'
+FROM (
+    SELECT id FROM ops.batches
+    WHERE state = 'open' AND ($1::uuid IS NULL OR id = $1) AND ($2::text IS NULL OR dataset = $2)
+    ORDER BY id FOR UPDATE
+) AS open WHERE b.id = open.id
+RETURNING b.id
+"""
+
+
+async def request_close(
+    connection: Connection,
+    batch_id: uuid.UUID | None = None,
+    *,
+    dataset: str | None = None,
+    reason: str,
+    actor: str,
+) -> list[uuid.UUID]:
+    """Have an open batch, or every open one, closed now; any ingestor does it within a second of the commit.
+
+    Returns:
+        The batches that were open; none if that one was closed already.
+
+    Raises:
+        Permanent: there is no such batch, or no reason was given.
+    """
+    if batch_id is not None:
+        await _locked(connection, batch_id)
+    asked = [row["id"] for row in await connection.fetch(_REQUEST_CLOSE, batch_id, dataset)]
+    for each in asked:
+        await record_action(
+            connection, actor=actor, action="batch.close", subject=batch_subject(each), reason=reason
+        )
+    return asked
 
 
 async def hold(connection: Connection, batch_id: uuid.UUID, *, reason: str, actor: str) -> bool:

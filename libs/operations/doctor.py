@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from libs.adapters.bus import Bus
-from libs.adapters.postgres import Postgres
+if TYPE_CHECKING:
+    from libs.adapters.bus import Bus
+    from libs.adapters.objects import Objects
+    from libs.adapters.postgres import Postgres
 
-__all__ = ["Finding", "examine_disk", "examine_postgres", "examine_redis"]
+__all__ = ["Finding", "examine_disk", "examine_objects", "examine_postgres", "examine_redis"]
 
 _GIB: Final = 1024**3
 _LOW_DISK: Final = 2 * _GIB
@@ -94,3 +96,24 @@ def examine_disk(folder: Path) -> Finding:
             check="disk", state="warning", detail=text, fix="free some space, or set DRP_HOME elsewhere"
         )
     return Finding(check="disk", state="ok", detail=text)
+
+
+async def examine_objects(objects: Objects) -> Finding:
+    """That the bucket answers. Looks only: the archiver makes it.
+
+    Raises:
+        Transient, Permanent: it does not answer, or refuses us.
+    """
+    from libs.adapters.objects import BucketMissing
+
+    try:
+        async for _ in objects.list("raw/"):
+            break
+    except BucketMissing:
+        return Finding(
+            check="archive",
+            state="warning",
+            detail=f"there is no bucket {objects.bucket} yet",
+            fix="drp status (the archiver makes it)",
+        )
+    return Finding(check="archive", state="ok", detail=f"bucket {objects.bucket} answers")

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from libs.adapters.postgres import Postgres
 from libs.errors import Permanent, Transient
 
+if TYPE_CHECKING:
+    from libs.adapters.postgres import Postgres
+
 __all__ = [
+    "STATUSES",
+    "Record",
     "audit_rows",
     "batch",
     "batches",
     "find_batch_id",
     "flow_health",
+    "generation",
     "generations",
     "judged_generations",
     "ledger",
@@ -26,9 +32,25 @@ __all__ = [
     "quarantine",
     "quarantined_event",
     "wait_for_batch",
+    "wait_until_closed",
 ]
 
 Record = dict[str, Any]
+
+STATUSES: Final = (
+    "open",
+    "closed",
+    "building",
+    "built",
+    "passed",
+    "blocked",
+    "published",
+    "held",
+    "empty",
+)
+"""Where a batch can be: what ops.batch_status says of it."""
+
+_DONE: Final = frozenset({"published", "held", "empty"})
 
 _BATCHES = """
 -- one row per batch, newest first
@@ -50,7 +72,17 @@ FROM ops.batch_status WHERE id = $1
 
 _BATCH_IDS = """
 -- one row per batch whose id starts so
-SELECT id FROM ops.batches WHERE id::text LIKE $1 || '%' ORDER BY opened_at DESC LIMIT 2
+SELECT id FROM ops.batches WHERE starts_with(id::text, $1) ORDER BY opened_at DESC LIMIT 4
+"""
+
+_WAITED_FOR = """
+-- one row: where the batch is
+SELECT status, archived_at IS NOT NULL AS archived FROM ops.batch_status WHERE id = $1
+"""
+
+_STILL_OPEN = """
+-- one row: how many of the batches are open
+SELECT count(*) FROM ops.batches WHERE id = ANY($1::uuid[]) AND state = 'open'
 """
 
 _BATCH_GENERATIONS = """
@@ -83,12 +115,13 @@ FROM ops.ledger ORDER BY dataset
 
 _GENERATIONS = """
 -- one row per generation, newest first
-SELECT g.number, g.dataset, g.state, (p.generation = g.number) AS current, g.kind, g.parent, g.verdict, g.staged,
-       g.rejected, g.superseded, g.bytes, g.watermark, g.started_at, g.built_at, g.published_at, g.archive_state,
+SELECT g.number, g.dataset, g.state, (p.generation IS NOT DISTINCT FROM g.number) AS current, g.kind, g.parent,
+       g.verdict, g.staged, g.rejected, g.superseded, g.raw_rows, g.bytes, g.file, g.sha256, g.staging_hash,
+       g.analytics_hash, g.watermark, g.started_at, g.built_at, g.published_at, g.archive_state, g.override_reason,
        g.error
 FROM ops.generations g LEFT JOIN ops.warehouse_pointer p USING (dataset)
-WHERE $1::text IS NULL OR g.dataset = $1
-ORDER BY g.number DESC LIMIT $2
+WHERE ($1::text IS NULL OR g.dataset = $1) AND ($2::bigint IS NULL OR g.number = $2)
+ORDER BY g.number DESC LIMIT $3
 """
 
 _RESULTS = """
@@ -157,13 +190,26 @@ async def find_batch_id(postgres: Postgres, text: str) -> uuid.UUID:
     """
     if text == "last":
         rows = await postgres.fetch("SELECT id FROM ops.batches ORDER BY opened_at DESC LIMIT 1")
+        if not rows:
+            raise Permanent("there is no batch yet", fix="drp publish --file orders.csv")
+    elif (whole := _whole_id(text)) is not None:
+        rows = await postgres.fetch("SELECT id FROM ops.batches WHERE id = $1", whole)
     else:
-        rows = await postgres.fetch(_BATCH_IDS, text.lower().replace("%", ""))
+        rows = await postgres.fetch(_BATCH_IDS, text.lower()) if text else []
     if len(rows) == 1:
         found: uuid.UUID = rows[0]["id"]
         return found
-    said = "no batch has such an id" if not rows else "more than one batch starts so"
-    raise Permanent(f"{text!r} names no batch", why=said, fix="drp batches ls")
+    if not rows:
+        raise Permanent(f"{text!r} names no batch", why="no batch has such an id", fix="drp batches ls")
+    names = [str(row["id"]) for row in rows[:3]] + ["…"] * (len(rows) > 3)
+    raise Permanent(f"{text!r} names more than one batch", why=", ".join(names), fix="more of its id")
+
+
+def _whole_id(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
 
 
 async def batch(postgres: Postgres, batch_id: uuid.UUID) -> Record:
@@ -181,28 +227,62 @@ async def batch(postgres: Postgres, batch_id: uuid.UUID) -> Record:
     return record
 
 
-async def wait_for_batch(postgres: Postgres, batch_id: uuid.UUID, *, timeout: float) -> str:  # noqa: ASYNC109 - of many looks
-    """Wait until the batch is published, held, empty or blocked; its status then.
+async def wait_for_batch(
+    postgres: Postgres,
+    batch_id: uuid.UUID,
+    *,
+    timeout: float,  # noqa: ASYNC109 - of many looks
+    archive: bool = True,
+) -> str:
+    """Wait until the batch is blocked, or published, held or empty and archived; its status then.
+
+    Args:
+        timeout: seconds.
+        archive: whether it must be archived too.
+
+    Raises:
+        Transient: the time was up.
+        Permanent: there is no such batch.
+    """
+    deadline = asyncio.get_running_loop().time() + timeout
+    while True:
+        row = await postgres.fetchrow(_WAITED_FOR, batch_id)
+        if row is None:
+            raise Permanent(f"there is no batch {batch_id}", fix="drp batches ls")
+        status: str = row["status"]
+        if status == "blocked" or (status in _DONE and (row["archived"] or not archive)):
+            return status
+        if asyncio.get_running_loop().time() > deadline:
+            left = "not archived" if status in _DONE else status
+            raise Transient(
+                f"batch {batch_id} is still {left} after {timeout:g} s", fix="drp status --health"
+            )
+        await asyncio.sleep(0.2)
+
+
+async def wait_until_closed(
+    postgres: Postgres,
+    batch_ids: Sequence[uuid.UUID],
+    *,
+    timeout: float = 10.0,  # noqa: ASYNC109 - of many looks
+) -> None:
+    """Wait until none of the batches is open any more.
 
     Args:
         timeout: seconds.
 
     Raises:
-        Transient: the time was up.
+        Transient: no ingestor has closed them in time.
     """
     deadline = asyncio.get_running_loop().time() + timeout
-    while True:
-        row = await postgres.fetchrow("SELECT status FROM ops.batch_status WHERE id = $1", batch_id)
-        if row is None:
-            raise Permanent(f"there is no batch {batch_id}", fix="drp batches ls")
-        status: str = row["status"]
-        if status in ("published", "held", "empty", "blocked"):
-            return status
+    while left := await postgres.fetchval(_STILL_OPEN, list(batch_ids)):
         if asyncio.get_running_loop().time() > deadline:
             raise Transient(
-                f"batch {batch_id} is still {status} after {timeout:g} s", fix="drp status --health"
+                f"{left} batches are still open after {timeout:g} s",
+                why="no ingestor has closed them",
+                fix="drp status (does the ingestor run?)",
             )
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)
 
 
 async def audit_rows(postgres: Postgres, run_id: str) -> list[Record]:
@@ -214,7 +294,18 @@ async def ledger(postgres: Postgres) -> list[Record]:
 
 
 async def generations(postgres: Postgres, *, dataset: str | None = None, limit: int = 30) -> list[Record]:
-    return [dict(row) for row in await postgres.fetch(_GENERATIONS, dataset, limit)]
+    return [dict(row) for row in await postgres.fetch(_GENERATIONS, dataset, None, limit)]
+
+
+async def generation(postgres: Postgres, number: int) -> Record:
+    """
+    Raises:
+        Permanent: there is none with this number.
+    """
+    row = await postgres.fetchrow(_GENERATIONS, None, number, 1)
+    if row is None:
+        raise Permanent(f"there is no generation {number}", fix="drp warehouse ls")
+    return dict(row)
 
 
 async def judged_generations(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from libs.adapters.bus import Bus, StreamOverview
-from libs.adapters.postgres import Postgres
 from libs.contracts.streams import DATASET_GROUPS, GROUPS
 from libs.datasets import Dataset
 from libs.errors import Transient
+
+if TYPE_CHECKING:
+    from libs.adapters.bus import Bus, StreamOverview
+    from libs.adapters.postgres import Postgres
 
 __all__ = ["Unsettled", "unsettled", "wait_until_settled"]
 

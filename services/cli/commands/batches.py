@@ -3,85 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
+import uuid
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from libs.operations import reading
-from libs.operations.batches import hold, release
-from libs.operations.settled import Unsettled, wait_until_settled
-from services.cli.output import PROBLEMS, Json, say, show_record, show_rows, write_json
-from services.cli.settings import operator
+from services.cli.asking import actor, confirmed
+from services.cli.output import PROBLEMS, Json, heading, number, say, show_record, show_rows, write_json
+from services.cli.settings import Operator, operator
 
-app = typer.Typer(help="Batches: list, show, hold, release, wait.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from libs.operations.settled import Unsettled
 
-Batch = Annotated[str, typer.Argument(help="A batch id, the start of one, or `last`.")]
+app = typer.Typer(
+    help="List batches, close, hold, release and await them.", no_args_is_help=True, rich_markup_mode=None
+)
 
+_A_BATCH: Final = "A batch id, the start of one, or `last`."
+Batch = Annotated[str, typer.Argument(metavar="BATCH", help=_A_BATCH)]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why. It is kept.")]
 
-@app.command("ls")
-def ls(
-    dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
-    status: Annotated[
-        str | None,
-        typer.Option(help="open, closed, building, built, passed, blocked, published, held or empty."),
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 20,
-    as_json: Json = False,
-) -> None:
-    """List batches, newest first."""
-
-    async def run() -> None:
-        async with operator() as platform:
-            rows = await reading.batches(
-                await platform.postgres(), dataset=dataset, status=status, limit=limit
-            )
-        columns = (
-            "id",
-            "dataset",
-            "status",
-            "received",
-            "accepted",
-            "duplicate",
-            "quarantined",
-            "generation",
-            "closed_at",
-        )
-        show_rows(
-            rows,
-            as_json=as_json,
-            columns=columns,
-            empty="No batch yet. Publish one: drp publish --file orders.csv",
-        )
-
-    asyncio.run(run())
-
-
-@app.command("show")
-def show(batch: Batch, as_json: Json = False) -> None:
-    """Everything about one batch: counts, generations, broken rules, archive, audit, and what to do."""
-
-    async def run() -> None:
-        async with operator() as platform:
-            postgres = await platform.postgres()
-            record = await reading.batch(postgres, await reading.find_batch_id(postgres, batch))
-        if as_json:
-            write_json(record)
-            return
-        nested = {name: record.pop(name) for name in ("generations", "objects", "audit", "broken_rules")}
-        show_record(record, as_json=False)
-        for name, columns in _PARTS.items():
-            rows = nested[name]
-            if isinstance(rows, list) and rows:
-                say(f"\n{name.replace('_', ' ')}")
-                show_rows(rows, as_json=False, columns=columns, empty="")
-        say(f"\n{_advice(record)}")
-
-    asyncio.run(run())
-
-
-_PARTS = {
+_COLUMNS: Final = (
+    "id",
+    "dataset",
+    "status",
+    "received",
+    "accepted",
+    "duplicate",
+    "quarantined",
+    "dead_lettered",
+    "generation",
+    "closed_at",
+)
+_PARTS: Final = {
     "generations": (
         "number",
         "state",
@@ -107,6 +63,56 @@ _PARTS = {
 }
 
 
+@app.command("ls")
+def ls(
+    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="Only this dataset.")] = None,
+    status: Annotated[
+        str | None, typer.Option(metavar="STATUS", help=f"One of {', '.join(reading.STATUSES)}.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List batches, newest first."""
+    if status is not None and status not in reading.STATUSES:
+        raise typer.BadParameter(f"not one of {', '.join(reading.STATUSES)}", param_hint="--status")
+
+    async def run() -> None:
+        async with operator() as platform:
+            rows = await reading.batches(
+                await platform.postgres(), dataset=platform.only(dataset), status=status, limit=limit
+            )
+        selected = dataset is not None or status is not None
+        empty = "No such batch." if selected else "No batch yet. Publish one: drp publish --file orders.csv"
+        show_rows(rows, as_json=as_json, columns=_COLUMNS, empty=empty)
+
+    asyncio.run(run())
+
+
+@app.command("show")
+def show(batch: Batch, as_json: Json = False) -> None:
+    """Show all about a batch, and what to do.
+
+    Its counts, generations, broken rules, archive and audit rows.
+    """
+
+    async def run() -> None:
+        async with operator() as platform:
+            postgres = await platform.postgres()
+            record = await reading.batch(postgres, await reading.find_batch_id(postgres, batch))
+        if as_json:
+            write_json(record)
+            return
+        nested = {name: record.pop(name) for name in _PARTS}
+        show_record(record, as_json=False)
+        for name, columns in _PARTS.items():
+            if nested[name]:
+                heading(name.replace("_", " "))
+                show_rows(nested[name], as_json=False, columns=columns, empty="")
+        say(f"\n{_advice(record)}")
+
+    asyncio.run(run())
+
+
 def _advice(record: reading.Record) -> str:
     batch_id, generation = record["id"], record["last_generation"]
     match record["status"]:
@@ -121,75 +127,169 @@ def _advice(record: reading.Record) -> str:
             return f"Its trace: drp trace {batch_id}"
         case "empty":
             return f"No row was accepted. See why: drp quarantine ls --batch {batch_id}"
+        case "open":
+            return f"Still open. Have it closed: drp batches close {batch_id}"
     return f"On its way. Wait for it: drp batches wait {batch_id}"
+
+
+@app.command("close")
+def close(
+    batch: Annotated[str | None, typer.Argument(metavar="[BATCH]", help=_A_BATCH)] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every open batch.")] = False,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --all: only this dataset's.")
+    ] = None,
+    reason: Reason = "asked for",
+    as_json: Json = False,
+) -> None:
+    """Have an open batch closed now, before its size or age does it.
+
+    An ingestor does it within a second. One that is closed already stays as it is.
+    """
+    if (batch is None) != everything or (batch is not None and dataset is not None):
+        raise typer.BadParameter("name a batch, or say --all")
+
+    async def run() -> None:
+        from libs.operations.batches import request_close
+
+        async with operator() as platform:
+            postgres = await platform.postgres()
+            batch_id = None if batch is None else await reading.find_batch_id(postgres, batch)
+            only = platform.only(dataset)
+            async with postgres.transaction() as connection:
+                asked = await request_close(connection, batch_id, dataset=only, reason=reason, actor=actor())
+            await reading.wait_until_closed(postgres, asked)
+        _tell_closed(asked, batch_id, as_json=as_json)
+
+    asyncio.run(run())
+
+
+def _tell_closed(asked: list[uuid.UUID], batch_id: uuid.UUID | None, *, as_json: bool) -> None:
+    if as_json:
+        write_json({"closed": asked})
+    elif asked:
+        say(f"Closed {', '.join(map(str, asked))}.")
+    else:
+        say("No batch is open." if batch_id is None else f"Batch {batch_id} is closed already.")
 
 
 @app.command("hold")
 def hold_batch(
-    batch: Batch, reason: Annotated[str, typer.Option(help="Why; it is kept.")], as_json: Json = False
+    batch: Batch,
+    reason: Reason,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Leave a batch out of the warehouse; the batches after it publish."""
-    asyncio.run(_change(batch, reason, as_json=as_json, held=True))
+    """Leave a batch out of the warehouse.
+
+    The batches after it publish. One that readers see leaves their sight with the next generation: that asks
+    first.
+    """
+
+    async def run() -> bool:
+        from libs.operations.batches import hold
+
+        async with operator() as platform:
+            batch_id, record = await _found(platform, batch)
+            seen = record["generation"] is not None and record["held_at"] is None
+            question = f"Readers see batch {batch_id}. Take it out of their sight?"
+            if seen and not await confirmed(question, yes=yes):
+                return False
+            postgres = await platform.postgres()
+            async with postgres.transaction() as connection:
+                changed = await hold(connection, batch_id, reason=reason, actor=actor())
+            after = await reading.batch(postgres, batch_id)
+        done = "is held: the next generation leaves it out" if changed else "was held already"
+        _tell(f"Batch {batch_id} {done}.", after, as_json=as_json)
+        return True
+
+    raise typer.Exit(0 if asyncio.run(run()) else 1)
 
 
 @app.command("release")
-def release_batch(
-    batch: Batch, reason: Annotated[str, typer.Option(help="Why; it is kept.")], as_json: Json = False
-) -> None:
-    """Put a held batch back."""
-    asyncio.run(_change(batch, reason, as_json=as_json, held=False))
+def release_batch(batch: Batch, reason: Reason, as_json: Json = False) -> None:
+    """Put a held batch back: the next generation applies it, and the gate judges that."""
+
+    async def run() -> None:
+        from libs.operations.batches import release
+
+        async with operator() as platform:
+            batch_id, _ = await _found(platform, batch)
+            postgres = await platform.postgres()
+            async with postgres.transaction() as connection:
+                changed = await release(connection, batch_id, reason=reason, actor=actor())
+            after = await reading.batch(postgres, batch_id)
+        done = "is released: the next generation applies it" if changed else "was not held"
+        _tell(f"Batch {batch_id} {done}.", after, as_json=as_json)
+
+    asyncio.run(run())
 
 
-async def _change(batch: str, reason: str, *, as_json: bool, held: bool) -> None:
-    async with operator() as platform:
-        postgres = await platform.postgres()
-        batch_id = await reading.find_batch_id(postgres, batch)
-        async with postgres.transaction() as connection:
-            await (hold if held else release)(connection, batch_id, reason=reason, actor=getpass.getuser())
-        record = await reading.batch(postgres, batch_id)
-    say(
-        f"Batch {batch_id} is {'held; the next generation leaves it out' if held else 'back in the next generation'}."
-    )
+async def _found(platform: Operator, batch: str) -> tuple[uuid.UUID, reading.Record]:
+    postgres = await platform.postgres()
+    batch_id = await reading.find_batch_id(postgres, batch)
+    return batch_id, await reading.batch(postgres, batch_id)
+
+
+def _tell(message: str, record: dict[str, Any], *, as_json: bool) -> None:
+    say(message)
     if as_json:
         write_json(record)
 
 
 @app.command("wait")
 def wait(
-    batch: Annotated[str | None, typer.Argument(help="A batch id; without one, --all.")] = None,
+    batch: Annotated[str | None, typer.Argument(metavar="[BATCH]", help=_A_BATCH)] = None,
     everything: Annotated[bool, typer.Option("--all", help="Until nothing is on its way any more.")] = False,
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")] = 120,
+    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Wait so long at most.")] = 120,
     as_json: Json = False,
 ) -> None:
-    """Wait until a batch, or everything, is published and archived. Exit 3 if the gate blocked it."""
+    """Wait until a batch, or everything, is published and archived.
+
+    Exit 3 if the gate blocked it. Exit 5 if the time was up.
+    """
     if (batch is None) != everything:
         raise typer.BadParameter("name a batch, or say --all")
+    waiting = _wait_for_all(timeout, as_json) if batch is None else _wait_for_one(batch, timeout, as_json)
+    raise typer.Exit(PROBLEMS if asyncio.run(waiting) else 0)
 
-    async def run() -> int:
-        async with operator() as platform:
-            postgres = await platform.postgres()
-            if batch is not None:
-                batch_id = await reading.find_batch_id(postgres, batch)
-                status = await reading.wait_for_batch(postgres, batch_id, timeout=timeout)
-                write_json({"batch": batch_id, "status": status}) if as_json else say(
-                    f"Batch {batch_id}: {status}"
-                )
-                return PROBLEMS if status == "blocked" else 0
-            left = await wait_until_settled(
-                postgres,
-                await platform.bus(),
-                platform.datasets,
-                timeout=timeout,
-                archive=platform.settings.archive != "off",
-                on_progress=_progress(),
-            )
-        if as_json:
-            write_json({"blocked": left.blocked})
-        elif left.blocked:
-            say(f"{left.blocked} batches are blocked by the gate. See: drp batches ls --status blocked")
-        return PROBLEMS if left.blocked else 0
 
-    raise typer.Exit(asyncio.run(run()))
+async def _wait_for_one(batch: str, timeout: float, as_json: bool) -> bool:  # noqa: ASYNC109 - of many looks
+    """Whether it was blocked."""
+    async with operator() as platform:
+        postgres = await platform.postgres()
+        batch_id = await reading.find_batch_id(postgres, batch)
+        status = await reading.wait_for_batch(
+            postgres, batch_id, timeout=timeout, archive=platform.settings.archive != "off"
+        )
+    if as_json:
+        write_json({"batch": batch_id, "status": status})
+    else:
+        say(f"Batch {batch_id} is {status}.")
+    if status == "blocked":
+        say(f"See why: drp batches show {batch_id}")
+    return status == "blocked"
+
+
+async def _wait_for_all(timeout: float, as_json: bool) -> bool:  # noqa: ASYNC109 - of many looks
+    """Whether a batch is blocked."""
+    from libs.operations.settled import wait_until_settled
+
+    async with operator() as platform:
+        left = await wait_until_settled(
+            await platform.postgres(),
+            await platform.bus(),
+            platform.datasets,
+            timeout=timeout,
+            archive=platform.settings.archive != "off",
+            on_progress=_progress(),
+        )
+    if as_json:
+        write_json({"blocked": left.blocked})
+    if left.blocked:
+        batches = number(left.blocked, "batch", "batches")
+        say(f"The gate blocks {batches}. See: drp batches ls --status blocked")
+    return left.blocked > 0
 
 
 def _progress() -> Callable[[Unsettled], None]:

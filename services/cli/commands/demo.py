@@ -7,15 +7,15 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-import msgspec
 import typer
 
 from libs.errors import Permanent
-from libs.runtime import supervisor
-from services.cli.demo.report import Report
 from services.cli.output import PROBLEMS, Json, say, write_json
+
+if TYPE_CHECKING:
+    from services.cli.demo.report import Report
 
 __all__ = ["register"]
 
@@ -28,17 +28,23 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     folder: Annotated[
-        Path, typer.Option(help="Its data goes into FOLDER/demo, which is wiped first.")
+        Path, typer.Option(metavar="FOLDER", help="Its data goes into FOLDER/demo, which is wiped first.")
     ] = Path(".drp"),
-    orders: Annotated[Path, typer.Option(help="The file of real orders.")] = _ORDERS,
+    orders: Annotated[
+        Path, typer.Option(metavar="FILE", help="The real orders.", show_default=False)
+    ] = _ORDERS,
     as_json: Json = False,
 ) -> None:
-    """Publish real and faulty orders, kill the ingestor, block a batch, replay, verify: and measure it all.
+    """Tell the whole story on a platform of its own, and measure it.
 
-    Exit 3 if an invariant does not hold.
+    Publish real and faulty orders, kill the ingestor, block a batch, replay, verify. Exit 3 if an invariant does
+    not hold.
     """
     if not orders.is_file():
         raise Permanent(f"{orders} is missing", why="the demo publishes real orders", fix="--orders FILE")
+    from libs.runtime import supervisor
+    from services.cli.demo.report import Report
+
     began = time.monotonic()
     home, report = folder.absolute() / "demo", Report()
     _forget_other_platforms()
@@ -70,12 +76,14 @@ async def _tell(home: Path, orders: Path, report: Report) -> None:
 def _forget_other_platforms() -> None:
     """The demo runs on servers of its own, whatever the shell points at."""
     for name in list(os.environ):
-        if name.startswith("DRP_") or name == "OTEL_EXPORTER_OTLP_ENDPOINT":
+        if name.startswith(("DRP_", "OTEL_", "AWS_")):
             del os.environ[name]
 
 
 def _conclude(report: Report, home: Path, target: Path) -> None:
     """The figures, the invariants, and where to look around."""
+    import msgspec
+
     width = max(len(check.name) for check in report.checks)
     typer.echo("\ninvariants")
     for check in report.checks:

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
-import msgspec
 import typer
 
-from libs.operations import reading
-from libs.runtime import supervisor
-from services.cli.output import PROBLEMS, UNREACHABLE, Json, say, show_rows, write_json
-from services.cli.settings import home_folder, operator
+from services.cli.output import (
+    PROBLEMS,
+    UNREACHABLE,
+    Json,
+    heading,
+    print_text,
+    say,
+    show_rows,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from libs.operations.reading import Record
+    from libs.runtime.status import PlatformStatus
 
 __all__ = ["register"]
+
+_PARTS: Final = ("name", "kind", "ready", "url", "pid", "restarts", "detail")
+_FLOWS: Final = ("flow_name", "runs", "failed", "success_rate", "p95_seconds", "last_error")
 
 
 def register(app: typer.Typer) -> None:
@@ -22,73 +36,122 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+def _home() -> Path:
+    from services.cli.settings import home_folder
+
+    return home_folder()
+
+
 def up(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return once every service is ready.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
-    """Start the platform in DRP_HOME: servers from installed packages, every service, until Ctrl-C."""
-    say(f"starting in {home_folder()}")
-    supervisor.up(home_folder(), detach=detach, on_progress=say)
-    if detach:
-        parts = supervisor.status(home_folder()).parts
-        generator = next((part.url for part in parts if part.name == "generator"), None)
-        say(
-            f"running; orders are taken at {generator}/v1/orders, `drp status` shows the rest, `drp down` stops it"
-        )
+    """Start the platform in DRP_HOME, until Ctrl-C.
+
+    Real servers from installed packages, and every service as a process. --json tells what runs once it is ready.
+    """
+    from libs.runtime import supervisor
+
+    home = _home()
+    say(f"starting in {home}")
+    if not detach:
+        supervisor.up(home, on_progress=_attached(home) if as_json else say)
+        return
+    supervisor.up(home, detach=True, on_progress=say)
+    found = supervisor.status(home)
+    if as_json:
+        write_json(found)
+    generator = next((part.url for part in found.parts if part.name == "generator"), None)
+    say(f"Running. Orders are taken at {generator}/v1/orders")
+    say("See the rest: drp status   Stop it: drp down")
 
 
-def down() -> None:
-    """Stop what runs in DRP_HOME; the data stays."""
-    if not supervisor.down(home_folder(), on_progress=say):
-        say(f"nothing runs in {home_folder()}")
+def _attached(home: Path) -> Callable[[str], None]:
+    """Says each step, and writes the one document when all is ready."""
+    from libs.runtime.status import status
+
+    written = False
+
+    def tell(message: str) -> None:
+        nonlocal written
+        say(message)
+        if not written and (found := status(home)).ready:
+            written = True
+            write_json(found)
+
+    return tell
+
+
+def down(as_json: Json = False) -> None:
+    """Stop what runs in DRP_HOME. The data stays."""
+    from libs.runtime import supervisor
+
+    home = _home()
+    stopped = supervisor.down(home, on_progress=say)
+    say(f"stopped what ran in {home}" if stopped else f"nothing runs in {home}")
+    if as_json:
+        write_json({"home": str(home), "stopped": stopped})
 
 
 def status(
     health: Annotated[bool, typer.Option("--health", help="Also the last 24 hours of each flow.")] = False,
     as_json: Json = False,
 ) -> None:
-    """What runs, and whether it is ready. Exit 5 if nothing runs, 3 if something isn't ready."""
-    found = supervisor.status(home_folder())
-    flows = asyncio.run(_flows()) if health else None
+    """Show which servers and services run, and whether they are ready.
+
+    Exit 5 if nothing runs. Exit 3 if something isn't ready.
+    """
+    import msgspec
+
+    from libs.runtime.status import status as look
+
+    found = look(_home())
+    flows = asyncio.run(_flows()) if health and found.running else None
     if as_json:
         document = msgspec.to_builtins(found)
         write_json(document if flows is None else {**document, "flows": flows})
     else:
-        rows = [msgspec.structs.asdict(part) for part in found.parts]
-        columns = ("name", "ready", "url", "pid", "restarts", "detail")
-        show_rows(
-            [{**row, "url": row["url"].rpartition("@")[2]} for row in rows],
-            as_json=False,
-            columns=columns,
-            empty=f"Nothing runs in {home_folder()}. Start it: drp up --detach",
-        )
-        if flows is not None:
-            say("\nthe last 24 hours")
-            show_rows(
-                flows,
-                as_json=False,
-                columns=("flow_name", "runs", "failed", "success_rate", "p95_seconds", "last_error"),
-                empty="No step has run.",
-            )
+        _show(found, flows)
     if not found.running:
         raise typer.Exit(UNREACHABLE)
     raise typer.Exit(0 if found.ready else PROBLEMS)
 
 
-async def _flows() -> list[reading.Record]:
+def _show(found: PlatformStatus, flows: list[Record] | None) -> None:
+    import msgspec
+
+    rows = [{**msgspec.structs.asdict(part), "pid": str(part.pid or "–")} for part in found.parts]
+    empty = f"Nothing runs in {found.home}. Start it: drp up --detach"
+    show_rows(rows, as_json=False, columns=_PARTS, empty=empty)
+    if flows is not None:
+        heading("the last 24 hours")
+        show_rows(flows, as_json=False, columns=_FLOWS, empty="No step has run.")
+
+
+async def _flows() -> list[Record]:
+    from libs.operations import reading
+    from services.cli.settings import operator
+
     async with operator() as platform:
         return await reading.flow_health(await platform.postgres())
 
 
 def env(as_json: Json = False) -> None:
-    """Print `export` lines for what runs in DRP_HOME: eval "$(drp env)"."""
-    found = supervisor.environment(home_folder())
+    """Print `export` lines for what runs: eval "$(drp env)"
+
+    URLs, keys and passwords of what runs in DRP_HOME. Exit 5 if nothing does.
+    """
+    from libs.runtime.status import environment
+
+    home = _home()
+    found = environment(home)
     if as_json:
         write_json(found)
     else:
         for name, value in sorted(found.items()):
-            typer.echo(f"export {name}={shlex.quote(value)}")
+            print_text(f"export {name}={shlex.quote(value)}")
     if not found:
-        say(f"nothing runs in {home_folder()}. Start it: drp up --detach")
+        say(f"Nothing runs in {home}. Start it: drp up --detach")
         raise typer.Exit(UNREACHABLE)

@@ -1,44 +1,62 @@
-"""drp quality: what the gate decided, and on which rows."""
+"""drp quality: what the gate decided, and on which rows; and how a person overrides it."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from libs.adapters.postgres import Postgres
 from libs.errors import Permanent
 from libs.operations import reading
-from services.cli.output import Json, say, show_rows, write_json
+from services.cli.asking import actor, confirmed
+from services.cli.output import Json, heading, say, show_rows, write_json
 from services.cli.settings import operator
 
-app = typer.Typer(help="The quality gate: verdicts and failing rows.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from libs.adapters.postgres import Postgres
+
+app = typer.Typer(
+    help="The quality gate: verdicts, failing rows, override.", no_args_is_help=True, rich_markup_mode=None
+)
+
+_JUDGED: Final = (
+    "generation",
+    "dataset",
+    "state",
+    "verdict",
+    "passed",
+    "failed",
+    "not_run",
+    "errors",
+    "broken",
+)
+_RULES: Final = (
+    "rule",
+    "kind",
+    "status",
+    "expectation",
+    "tolerance",
+    "observed",
+    "unexpected",
+    "evaluated",
+)
 
 
 @app.command("ls")
 def ls(
-    dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
-    limit: Annotated[int, typer.Option(min=1)] = 20,
+    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="Only this dataset.")] = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")] = 20,
     as_json: Json = False,
 ) -> None:
     """List judged generations, newest first."""
 
     async def run() -> None:
         async with operator() as platform:
-            rows = await reading.judged_generations(await platform.postgres(), dataset=dataset, limit=limit)
-        columns = (
-            "generation",
-            "dataset",
-            "state",
-            "verdict",
-            "passed",
-            "failed",
-            "not_run",
-            "errors",
-            "broken",
-        )
-        show_rows(rows, as_json=as_json, columns=columns, empty="No generation was judged yet.")
+            rows = await reading.judged_generations(
+                await platform.postgres(), dataset=platform.only(dataset), limit=limit
+            )
+        show_rows(rows, as_json=as_json, columns=_JUDGED, empty="No generation was judged yet.")
 
     asyncio.run(run())
 
@@ -46,39 +64,62 @@ def ls(
 @app.command("show")
 def show(
     generation: Annotated[
-        int | None, typer.Argument(help="A generation; the newest judged one if left out.")
+        int | None, typer.Argument(metavar="[GENERATION]", help="The newest judged one if left out.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="At most so many failing rows.")] = 20,
+    limit: Annotated[int, typer.Option(min=0, metavar="N", help="At most so many failing rows.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """Every rule judged on a generation, and the rows that broke one."""
+    """Show every rule judged on a generation, and the rows that broke one."""
 
     async def run() -> None:
         async with operator() as platform:
             postgres = await platform.postgres()
             number = generation if generation is not None else await _newest(postgres)
+            await reading.generation(postgres, number)
             rules = await reading.quality_results(postgres, number)
             rows = await reading.quality_failures(postgres, number, limit=limit)
         if as_json:
             write_json({"generation": number, "rules": rules, "failures": rows})
             return
         say(f"generation {number}")
-        columns = (
-            "rule",
-            "kind",
-            "status",
-            "expectation",
-            "tolerance",
-            "observed",
-            "unexpected",
-            "evaluated",
-        )
-        show_rows(rules, as_json=False, columns=columns, empty="Not judged (yet).")
+        show_rows(rules, as_json=False, columns=_RULES, empty="Not judged (yet).")
         if rows:
-            say("\nrows that broke a rule")
+            heading("rows that broke a rule")
             show_rows(rows, as_json=False, columns=("rule", "business_key", "event_id", "observed"), empty="")
 
     asyncio.run(run())
+
+
+@app.command("accept")
+def accept_generation(
+    generation: Annotated[int, typer.Argument(metavar="GENERATION", help="A blocked one.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why. It is kept.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Publish a blocked generation all the same.
+
+    It is an override, kept with who and why. What could not be judged is never published.
+    """
+
+    async def run() -> bool:
+        from libs.operations.warehouse import accept
+
+        async with operator() as platform:
+            postgres = await platform.postgres()
+            question = f"Show readers generation {generation}, which the gate blocked?"
+            await reading.generation(postgres, generation)
+            if not await confirmed(question, yes=yes):
+                return False
+            async with postgres.transaction() as connection:
+                await accept(connection, generation, reason=reason, actor=actor())
+            after = await reading.generation(postgres, generation)
+        say(f"Generation {generation} is accepted and will be published. See: drp warehouse ls")
+        if as_json:
+            write_json(after)
+        return True
+
+    raise typer.Exit(0 if asyncio.run(run()) else 1)
 
 
 async def _newest(postgres: Postgres) -> int:

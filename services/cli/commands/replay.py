@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
-import sys
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
-import msgspec
 import typer
 
-from libs.adapters import telemetry
-from libs.errors import Permanent
-from libs.operations import reading
-from libs.operations.replay import Replayed, Selection, replay
-from libs.operations.warehouse import request_rebuild
-from services.cli.output import PROBLEMS, Json, counted, say, show_rows, write_json
-from services.cli.settings import operator
+from services.cli.asking import actor, confirmed
+from services.cli.output import PROBLEMS, Json, counted, number, say, show_rows, write_json
+from services.cli.settings import Operator, operator
+
+if TYPE_CHECKING:
+    from libs.operations.replay import Replayed, Selection
 
 __all__ = ["register"]
 
@@ -28,11 +25,10 @@ class Source(StrEnum):
     raw = "raw"
 
 
-DatasetName = Annotated[str | None, typer.Option(help="The dataset; `orders` if there are several.")]
-Moment = Annotated[
-    datetime | None,
-    typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Batches closed from/until then, in UTC."),
+DatasetName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The dataset; `orders` if there are several.")
 ]
+_MOMENTS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
 
 def register(app: typer.Typer) -> None:
@@ -40,13 +36,30 @@ def register(app: typer.Typer) -> None:
     app.command("rebuild")(rebuild)
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    source: Source
+    batches: list[str]
+    since: datetime | None
+    until: datetime | None
+    dataset: str | None
+
+
 def replay_command(
     source: Annotated[
         Source, typer.Option("--from", help="Where the events are taken from.")
     ] = Source.archive,
-    batch: Annotated[list[str] | None, typer.Option(help="Only this batch; may be repeated.")] = None,
-    since: Moment = None,
-    until: Moment = None,
+    batch: Annotated[
+        list[str] | None, typer.Option(metavar="BATCH", help="Only this batch. May be repeated.")
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(metavar="TIME", formats=_MOMENTS, help="Batches closed from then on, in UTC."),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(metavar="TIME", formats=_MOMENTS, help="Batches closed before then, in UTC."),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every closed batch.")] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Rebuild from the archive beside the live data, and compare.")
@@ -56,90 +69,97 @@ def replay_command(
     dataset: DatasetName = None,
     as_json: Json = False,
 ) -> None:
-    """Publish again what was archived or landed, through the same path; it adds no row that is there.
+    """Publish again what was archived or landed.
 
-    --verify proves it instead: exit 3 if a rebuild from the archive alone differs from the live data.
+    It takes the same path as everything else, and adds no row that is there.
+
+    --verify publishes nothing, and proves it: exit 3 if a rebuild from the archive alone differs from the live
+    data.
     """
+    chosen = sum((bool(batch), bool(since or until), everything))
     if verify:
+        if chosen or dry_run or source is not Source.archive:
+            raise typer.BadParameter("--verify rebuilds from all of the archive: give it --dataset only")
         raise typer.Exit(asyncio.run(_verify(dataset, as_json=as_json)))
-    if sum((bool(batch), bool(since or until), everything)) != 1:
-        raise typer.BadParameter("say which: --batch ID, --since/--until T, or --all")
-    asyncio.run(
-        _replay(source, batch or [], since, until, dataset, dry_run=dry_run, yes=yes, as_json=as_json)
-    )
+    if chosen != 1:
+        raise typer.BadParameter("say which: --batch ID, --since/--until TIME, or --all")
+    wanted = _Wanted(source, batch or [], since, until, dataset)
+    raise typer.Exit(asyncio.run(_replay(wanted, dry_run=dry_run, yes=yes, as_json=as_json)))
 
 
-async def _replay(
-    source: Source,
-    names: list[str],
-    since: datetime | None,
-    until: datetime | None,
-    dataset: str | None,
-    *,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-) -> None:
+async def _replay(wanted: _Wanted, *, dry_run: bool, yes: bool, as_json: bool) -> int:
+    from libs.operations import reading
+    from libs.operations.replay import Selection
+
     async with operator() as platform:
-        postgres, bus = await platform.postgres(), await platform.bus()
-        chosen = platform.dataset(dataset).name
-        batches = [await reading.find_batch_id(postgres, name) for name in names]
-        selection = Selection(batches=batches, since=since, until=until)
-
-        async def run(*, dry: bool) -> Replayed:
-            with counted("events") as on_progress:
-                return await replay(
-                    postgres,
-                    bus,
-                    platform.datasets,
-                    objects=await platform.objects() if source is Source.archive else None,
-                    source=source.value,
-                    selection=selection,
-                    dataset=chosen,
-                    dry_run=dry,
-                    on_progress=on_progress,
-                )
-
-        planned = await run(dry=True)
-        done = planned
-        if not dry_run and (yes or _confirmed(planned)):
-            told = telemetry.setup("drp", endpoint=platform.settings.otlp_endpoint, log_format="text")
-            try:
-                done = await run(dry=False)
-            finally:
-                told.shutdown()
+        postgres = await platform.postgres()
+        batches = [await reading.find_batch_id(postgres, name) for name in wanted.batches]
+        selection = Selection(batches=batches, since=wanted.since, until=wanted.until)
+        done = await _run(platform, wanted, selection, dry_run=True)
+        if not dry_run:
+            if not await confirmed(f"Publish {_amount(done)} again?", yes=yes):
+                return 1
+            done = await _run(platform, wanted, selection, dry_run=False)
     if as_json:
-        write_json(msgspec.to_builtins(done))
-        return
+        write_json(done)
     did = "would publish" if done.dry_run else "published"
-    say(f"{did} {done.events:,} events of {done.batches:,} batches again, from {done.source}")
+    say(f"{did} {_amount(done)} again, from {done.source}")
+    if done.too_large:
+        events = number(done.too_large, "event has", "events have")
+        say(f"{events} become too large to be published; what was stored stays")
+    return 0
 
 
-def _confirmed(planned: Replayed) -> bool:
-    """Ask on a terminal; elsewhere nobody can answer, so --yes must have been said."""
-    question = f"Publish {planned.events:,} events of {planned.batches:,} batches again?"
-    if not sys.stdin.isatty():
-        raise Permanent("this would publish events, and nobody is there to ask", fix="--yes, or --dry-run")
-    return typer.confirm(question, err=True)
+def _amount(planned: Replayed) -> str:
+    batches = number(planned.batches, "batch", "batches")
+    return f"{number(planned.events, 'event', 'events')} of {batches}"
+
+
+async def _run(platform: Operator, wanted: _Wanted, selection: Selection, *, dry_run: bool) -> Replayed:
+    from libs.adapters import telemetry
+    from libs.operations.replay import replay
+
+    bus, postgres = await platform.bus(), await platform.postgres()
+    objects = await platform.objects() if wanted.source is Source.archive else None
+    told = None
+    if not dry_run:
+        told = telemetry.setup("drp", endpoint=platform.settings.otlp_endpoint, log_format="text")
+    try:
+        with counted("events") as on_progress:
+            return await replay(
+                postgres,
+                bus,
+                platform.datasets,
+                objects=objects,
+                source=wanted.source.value,
+                selection=selection,
+                dataset=platform.dataset(wanted.dataset).name,
+                dry_run=dry_run,
+                on_progress=on_progress,
+            )
+    finally:
+        if told is not None:
+            told.shutdown()
 
 
 async def _verify(dataset: str | None, *, as_json: bool) -> int:
+    import msgspec
+
     from libs.operations.verify import verify_replay
 
     async with operator() as platform:
+        postgres, objects = await platform.postgres(), await platform.objects()
         say("rebuilding from the archive alone, beside the live data")
-        proof = await verify_replay(
-            platform.settings, platform.dataset(dataset), await platform.postgres(), await platform.objects()
-        )
+        proof = await verify_replay(platform.settings, platform.dataset(dataset), postgres, objects)
     document = msgspec.to_builtins(proof)
     if as_json:
         write_json(document)
     else:
         columns = ("name", "live_rows", "rebuilt_rows", "live_hash", "rebuilt_hash", "differences")
         show_rows(document["layers"], as_json=False, columns=columns, empty="")
-        for problem in proof.problems:
-            say(f"problem: {problem}")
-        say("identical, row for row" if proof.identical else "NOT identical")
+    for problem in proof.problems:
+        say(f"problem: {problem}")
+    say("identical, row for row" if proof.identical else "NOT identical")
     return 0 if proof.identical else PROBLEMS
 
 
@@ -148,22 +168,24 @@ def rebuild(
         bool, typer.Option("--full", help="From all of RAW, not on top of the current generation.")
     ] = False,
     dataset: DatasetName = None,
-    reason: Annotated[str, typer.Option(help="Why; it is kept.")] = "asked for",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why. It is kept.")] = "asked for",
     as_json: Json = False,
 ) -> None:
-    """Have the next generation built now, whatever the gate said of it before. Wait: drp batches wait --all"""
+    """Have the next generation built now.
+
+    Whatever the gate said of the same batches before. Wait for it: drp batches wait --all
+    """
 
     async def run() -> None:
+        from libs.operations.warehouse import request_rebuild
+
         async with operator() as platform:
             chosen = platform.dataset(dataset).name
             postgres = await platform.postgres()
             async with postgres.transaction() as connection:
-                number = await request_rebuild(
-                    connection, chosen, full=full, actor=getpass.getuser(), reason=reason
-                )
+                number = await request_rebuild(connection, chosen, full=full, actor=actor(), reason=reason)
         if as_json:
             write_json({"request": number, "dataset": chosen, "full": full})
-        else:
-            say(f"asked for a {'full' if full else 'new'} build of {chosen}; see it: drp warehouse ls")
+        say(f"Asked for a {'full' if full else 'new'} build of {chosen}. See it: drp warehouse ls")
 
     asyncio.run(run())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -10,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from libs.adapters.warehouse import Warehouse, query, write_result
-from libs.errors import Permanent
-from services.cli.output import show_rows
+from libs.errors import DrpError, Permanent
+from services.cli.output import exact_text, say, show_columns
 from services.cli.settings import operator
 
 if TYPE_CHECKING:
@@ -20,12 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_WRITTEN: Final[dict[str, Literal["csv", "json", "parquet"]]] = {
-    "table": "csv",
-    "csv": "csv",
-    "json": "json",
-    "parquet": "parquet",
-}
+_SHOWN: Final = 1_000
+"""Rows on a terminal; more scroll away unread."""
 
 
 class Format(StrEnum):
@@ -35,30 +31,111 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
+_WRITTEN: Final[dict[Format, Literal["csv", "json", "parquet"]]] = {
+    Format.csv: "csv",
+    Format.json: "json",
+    Format.parquet: "parquet",
+}
+
+_UNWRITABLE: Final = (ArithmeticError, ValueError, NotImplementedError)
+"""What Arrow raises for a value that a format doesn't have; an infinite moment, say."""
+
+
 def register(app: typer.Typer) -> None:
     app.command("sql")(sql)
 
 
 def sql(
-    statement: Annotated[str, typer.Argument(help="A query over staging.* and analytics.*.")],
-    output: Annotated[Format, typer.Option("--format", help="How the answer is written.")] = Format.table,
-    dataset: Annotated[str | None, typer.Option(help="The dataset; `orders` if there are several.")] = None,
-    to: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of stdout.")] = None,
+    statement: Annotated[str, typer.Argument(metavar="QUERY", help="Over staging.* and analytics.*.")],
+    output: Annotated[
+        Format | None,
+        typer.Option("--format", help="By default a table; in a file, what its name ends with, else csv."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The dataset; `orders` if there are several.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="A file instead of stdout.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """Query the current generation; it is opened read-only and sees nothing outside its file."""
+    """Query the generation that readers see.
 
-    async def run() -> pa.Table:
-        async with operator() as platform:
-            chosen = platform.dataset(dataset)
-            current = Warehouse(platform.settings.home / "warehouse", chosen.name).current()
-        if current is None:
-            raise Permanent("nothing is published yet", fix="drp batches ls")
-        return await asyncio.to_thread(query, current, statement)
+    It is opened read-only, and the query sees nothing outside its file.
+    """
+    form = _format(output, to, as_json=as_json)
+    table = asyncio.run(_ask(statement, dataset))
+    try:
+        _answer(table, form, to)
+    except _UNWRITABLE as error:
+        raise Permanent(
+            f"the answer can not be written as {form}", why=str(error), fix="cast the column to VARCHAR"
+        ) from error
 
-    table = asyncio.run(run())
-    form = Format.json if as_json else output
-    if form is Format.table and to is None:
-        show_rows(table.to_pylist(), as_json=False, columns=table.column_names, empty="(no rows)")
+
+def _answer(table: pa.Table, form: Format, to: Path | None) -> None:
+    if form is Format.table:
+        _show(table)
         return
-    write_result(table, to or sys.stdout.buffer, _WRITTEN[form])
+    from libs.adapters.warehouse import write_result
+
+    write_result(_distinct(table), to or sys.stdout.buffer, _WRITTEN[form])
+    if to is not None:
+        say(f"wrote {table.num_rows:,} rows to {to}")
+
+
+async def _ask(statement: str, dataset: str | None) -> pa.Table:
+    from libs.adapters.warehouse import query
+
+    async with operator() as platform:
+        current = platform.current_file(dataset)
+    try:
+        return await asyncio.to_thread(query, current, statement)
+    except DrpError as error:
+        error.fix = error.fix or 'drp sql "SHOW ALL TABLES"'
+        raise
+
+
+def _distinct(table: pa.Table) -> pa.Table:
+    """Every column under a name of its own: in JSON and Parquet the second of one name would hide the first."""
+    names: list[str] = []
+    for name in table.column_names:
+        candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
+        names.append(next(each for each in candidates if each not in names))
+    return table.rename_columns(names)
+
+
+def _format(asked: Format | None, to: Path | None, *, as_json: bool) -> Format:
+    if as_json and asked not in (None, Format.json):
+        raise typer.BadParameter(f"--json and --format {asked} are two answers: choose one")
+    if as_json:
+        return Format.json
+    if to is not None:
+        if asked is Format.table:
+            raise typer.BadParameter("a table is for reading: --format csv, json or parquet in a file")
+        by_name = {".json": Format.json, ".parquet": Format.parquet}
+        return asked or by_name.get(to.suffix.lower(), Format.csv)
+    if asked is Format.parquet and sys.stdout.isatty():
+        raise typer.BadParameter("parquet is bytes, no text: --output FILE, or a pipe")
+    return asked or Format.table
+
+
+def _show(table: pa.Table) -> None:
+    if not table.num_rows:
+        say("(no rows)")
+        return
+    shown = table.slice(0, _SHOWN) if sys.stdout.isatty() else table
+    show_columns(table.column_names, [_values(column) for column in shown.columns], text=exact_text)
+    if shown.num_rows < table.num_rows:
+        say(f"{shown.num_rows:,} of {table.num_rows:,} rows. All of them: --format csv")
+
+
+def _values(column: pa.ChunkedArray) -> list[object]:
+    """The column's values; its moments as text, for Arrow would make them by way of pandas, a second to import."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(column.type):
+        texts = column.cast(pa.string()).to_pylist()
+        return [None if text is None else text.replace(".000000", "") for text in texts]
+    values: list[object] = column.to_pylist()
+    return values

@@ -6,11 +6,8 @@ import asyncio
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from libs.operations import reading
-from libs.operations.trace import batch_trace, rendered
-from services.cli.output import Json, write_json
+from services.cli.output import Json, show, write_json
 from services.cli.settings import operator
 
 __all__ = ["register"]
@@ -21,12 +18,18 @@ def register(app: typer.Typer) -> None:
 
 
 def trace(
-    batch: Annotated[str, typer.Argument(help="A batch id, the start of one, or `last`.")],
+    batch: Annotated[str, typer.Argument(metavar="BATCH", help="A batch id, the start of one, or `last`.")],
     as_json: Json = False,
 ) -> None:
-    """The waterfall of a batch: from its closing to its audit rows, with links to who published it."""
+    """Print the waterfall of a batch.
+
+    From its closing to its audit rows, with links to who published it.
+    """
 
     async def run() -> None:
+        from libs.operations import reading
+        from libs.operations.trace import batch_trace, rendered
+
         async with operator() as platform:
             postgres = await platform.postgres()
             batch_id = await reading.find_batch_id(postgres, batch)
@@ -34,6 +37,6 @@ def trace(
         if as_json:
             write_json(found)
         else:
-            Console(highlight=False).print(rendered(found))
+            show(rendered(found))
 
     asyncio.run(run())

@@ -1,67 +1,133 @@
-"""drp warehouse: generations, and where the current one lies."""
+"""drp warehouse: generations, where the current one lies, back to an earlier one and on again."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from libs.adapters.warehouse import Warehouse
-from libs.errors import Permanent
 from libs.operations import reading
-from services.cli.output import Json, show_rows, write_json
+from services.cli.asking import actor, confirmed
+from services.cli.output import Json, print_text, say, show_rows, write_json
 from services.cli.settings import operator
 
-app = typer.Typer(help="Generations of the warehouse.", no_args_is_help=True)
+app = typer.Typer(
+    help="Generations: list, find, roll back, resume.", no_args_is_help=True, rich_markup_mode=None
+)
 
-DatasetName = Annotated[str | None, typer.Option(help="The dataset; `orders` if there are several.")]
+DatasetName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The dataset; `orders` if there are several.")
+]
+
+_COLUMNS: Final = (
+    "number",
+    "dataset",
+    "state",
+    "current",
+    "kind",
+    "verdict",
+    "staged",
+    "rejected",
+    "superseded",
+    "published_at",
+    "error",
+)
 
 
 @app.command("ls")
 def ls(
-    dataset: DatasetName = None, limit: Annotated[int, typer.Option(min=1)] = 20, as_json: Json = False
+    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="Only this dataset.")] = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")] = 20,
+    as_json: Json = False,
 ) -> None:
-    """List generations, newest first; the one that readers see is marked current."""
+    """List generations, newest first. The one that readers see is current."""
 
     async def run() -> None:
         async with operator() as platform:
-            rows = await reading.generations(await platform.postgres(), dataset=dataset, limit=limit)
-        columns = (
-            "number",
-            "dataset",
-            "state",
-            "current",
-            "kind",
-            "verdict",
-            "staged",
-            "rejected",
-            "published_at",
-        )
-        show_rows(rows, as_json=as_json, columns=columns, empty="No generation yet.")
+            rows = await reading.generations(
+                await platform.postgres(), dataset=platform.only(dataset), limit=limit
+            )
+        empty = "No generation yet. See what is on its way: drp batches ls"
+        show_rows(rows, as_json=as_json, columns=_COLUMNS, empty=empty)
 
     asyncio.run(run())
 
 
 @app.command("path")
 def path(dataset: DatasetName = None, as_json: Json = False) -> None:
-    """The file that readers open: current.duckdb, a link to the current generation."""
+    """Print the file that readers open: a link to the current generation."""
 
     async def run() -> None:
         async with operator() as platform:
-            chosen = platform.dataset(dataset)
-            warehouse = Warehouse(platform.settings.home / "warehouse", chosen.name)
-            if warehouse.current() is None:
-                raise Permanent("nothing is published yet", fix="drp batches ls")
+            file = platform.current_file(dataset)
+            warehouse = platform.warehouse(dataset)
+        link = warehouse.current_link.absolute()
         if as_json:
-            write_json(
-                {
-                    "dataset": chosen.name,
-                    "path": warehouse.current_link,
-                    "generation_file": warehouse.current(),
-                }
-            )
+            write_json({"dataset": warehouse.dataset, "path": str(link), "generation_file": str(file)})
         else:
-            typer.echo(warehouse.current_link)
+            print_text(str(link))
+
+    asyncio.run(run())
+
+
+@app.command("rollback")
+def rollback_warehouse(
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why. It is kept.")],
+    to: Annotated[
+        int | None, typer.Option(metavar="GENERATION", help="The one before the current if left out.")
+    ] = None,
+    dataset: DatasetName = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show readers an earlier generation.
+
+    Nothing is published from then on, until `drp warehouse resume`.
+    """
+
+    async def run() -> bool:
+        from libs.operations.warehouse import rollback
+
+        async with operator() as platform:
+            chosen = platform.dataset(dataset).name
+            postgres = await platform.postgres()
+            target = "the generation before the current one" if to is None else f"generation {to}"
+            if not await confirmed(f"Show readers of {chosen} {target}?", yes=yes):
+                return False
+            async with postgres.transaction() as connection:
+                number = await rollback(connection, chosen, reason=reason, actor=actor(), to=to)
+        say(
+            f"Readers of {chosen} see generation {number}, and nothing is published until: drp warehouse resume"
+        )
+        if as_json:
+            write_json({"dataset": chosen, "generation": number, "pinned": True})
+        return True
+
+    raise typer.Exit(0 if asyncio.run(run()) else 1)
+
+
+@app.command("resume")
+def resume_warehouse(
+    dataset: DatasetName = None,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why. It is kept.")] = "publishing goes on",
+    as_json: Json = False,
+) -> None:
+    """Let generations be published again after a rollback.
+
+    The next build applies every batch that the current generation lacks.
+    """
+
+    async def run() -> None:
+        from libs.operations.warehouse import resume
+
+        async with operator() as platform:
+            chosen = platform.dataset(dataset).name
+            postgres = await platform.postgres()
+            async with postgres.transaction() as connection:
+                resumed = await resume(connection, chosen, actor=actor(), reason=reason)
+        say(f"{chosen} is published again." if resumed else f"Nothing kept {chosen} from being published.")
+        if as_json:
+            write_json({"dataset": chosen, "resumed": resumed})
 
     asyncio.run(run())
