@@ -11,7 +11,9 @@ from typing import Final
 
 from redis.asyncio import Redis
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from libs.adapters import metrics
 from libs.adapters.bus.client import UNREACHABLE
@@ -27,7 +29,8 @@ Handler = Callable[[Sequence[Entry]], Awaitable[None]]
 OnPoison = Callable[[Entry, str], Awaitable[None]]
 
 UNDELIVERABLE: Final = "undeliverable"
-HELPED_BY_WAITING: Final = (Transient, *UNREACHABLE)
+HELPED_BY_WAITING: Final = (Transient, RedisConnectionError, RedisTimeoutError)
+"""Of a handler's errors. An OSError of its own is none: whoever opens files or sockets says what it means."""
 
 
 class Delivery:
@@ -54,6 +57,7 @@ class Delivery:
         self.stream = stream
         self.group = group
         self.consumer = consumer
+        self.max_bytes = max_bytes
         self.tuning = tuning
         self.lock = asyncio.Lock()
         self.stopping = asyncio.Event()
@@ -61,7 +65,6 @@ class Delivery:
         self.broken: str | None = None
         self._handler = handler
         self._on_poison = on_poison
-        self._max_bytes = max_bytes
         self._backoff = ExponentialWithJitterBackoff(cap=tuning.longest_pause, base=tuning.first_pause)
 
     @contextlib.contextmanager
@@ -77,7 +80,7 @@ class Delivery:
     async def give(self, entries: Sequence[Entry]) -> None:
         """Bring every entry to its end. What a stop or a broken stream interrupts stays pending."""
         with contextlib.suppress(_Interrupted):
-            for part in slices(entries, self._max_bytes):
+            for part in slices(entries, self.max_bytes):
                 await self._finish(part)
 
     async def bury(self, entry: Entry, reason: str) -> None:
@@ -140,17 +143,15 @@ class Delivery:
                 await self._recount(entries, 0)
             except Exception as error:  # noqa: BLE001 - a bug refuses its entry, not the neighbours
                 self._tell(error, entries, kind="permanent", failures=failures + 1)
-                return f"{type(error).__name__}: {error}"
+                return said_of(error)
             else:
                 return None
 
     def _tell(self, error: Exception, entries: Sequence[Entry], *, kind: str, failures: int) -> None:
         metrics.HANDLER_FAILURES.labels(self.stream, self.group, kind).inc()
-        # a foreign error's text may quote the payload, which belongs in no log
-        said = str(error) if isinstance(error, DrpError) else type(error).__name__
         logger.warning(
             "%s %s: %s failure %d on %d entries from %s: %s",
-            self.stream, self.group, kind, failures, len(entries), entries[0].id, said,
+            self.stream, self.group, kind, failures, len(entries), entries[0].id, said_of(error),
         )  # fmt: skip
 
     async def _recount(self, entries: Sequence[Entry], change: int) -> None:
@@ -203,6 +204,12 @@ class Delivery:
 
 class _Interrupted(BaseException):
     """The subscription ends: unwind, leaving what isn't done pending. Not a failure of any handler."""
+
+
+def said_of(error: Exception) -> str:
+    """What may be logged and stored of an error: a foreign one's text may quote the payload."""
+    kind = type(error).__name__
+    return f"{kind}: {error}" if isinstance(error, DrpError) else kind
 
 
 def slices(entries: Sequence[Entry], max_bytes: int) -> Iterator[Sequence[Entry]]:

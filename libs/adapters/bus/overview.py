@@ -15,6 +15,9 @@ from libs.adapters.bus.entry import Entry, read_entry
 __all__ = ["GroupOverview", "StreamOverview", "group_details", "overview", "unhandled"]
 
 PAGE: Final = 200
+"""Entry ids asked for at a time."""
+BODIES: Final = 16
+"""Whole entries asked for at a time: each may hold eight mebibytes."""
 
 Found = list[tuple[bytes, dict[bytes, bytes]]]
 
@@ -28,6 +31,7 @@ class GroupOverview:
         pending: entries given out and not acknowledged.
         lag: entries never given out; None if Redis can't tell (somebody deleted entries).
         oldest_pending_idle: seconds since the oldest pending entry was last touched.
+        first_unhandled: id of the oldest entry that is pending or was never given out; None if there is none.
         consumers: their names.
     """
 
@@ -37,6 +41,7 @@ class GroupOverview:
     lag: int | None
     oldest_pending_idle: float | None
     consumers: tuple[str, ...]
+    first_unhandled: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +79,7 @@ async def unhandled(client: Redis, stream: str, group: str) -> AsyncIterator[Ent
             async for entry in _pending(client, stream, group, last=last_delivered):
                 yield entry
             start = f"({last_delivered}"
-        while page := cast("Found", await client.xrange(stream, min=start, max="+", count=PAGE)):
+        while page := cast("Found", await client.xrange(stream, min=start, max="+", count=BODIES)):
             for entry_id, fields in page:
                 yield read_entry(stream, entry_id, fields, deliveries=0)
             start = f"({page[-1][0].decode()}"
@@ -123,7 +128,18 @@ async def _group(client: Redis, stream: str, name: str, details: dict[str, Any] 
         lag=details["lag"],
         oldest_pending_idle=oldest[0]["time_since_delivered"] / 1000 if oldest else None,
         consumers=tuple(sorted(consumer["name"].decode() for consumer in consumers)),
+        first_unhandled=(
+            oldest[0]["message_id"].decode() if oldest else await _first_unread(client, stream, details)
+        ),
     )
+
+
+async def _first_unread(client: Redis, stream: str, details: dict[str, Any]) -> str | None:
+    if details["lag"] == 0:
+        return None
+    start = f"({details['last-delivered-id'].decode()}"
+    found = cast("Found", await client.xrange(stream, min=start, max="+", count=1))
+    return found[0][0].decode() if found else None
 
 
 async def _pending(client: Redis, stream: str, group: str, *, last: str) -> AsyncIterator[Entry]:
@@ -132,13 +148,15 @@ async def _pending(client: Redis, stream: str, group: str, *, last: str) -> Asyn
         "list[dict[str, Any]]",
         await client.xpending_range(stream, group, min=start, max=last, count=PAGE),
     ):
-        async with client.pipeline(transaction=False) as pipeline:
-            for about in page:
-                pipeline.xrange(stream, min=about["message_id"], max=about["message_id"], count=1)
-            found = await pipeline.execute()
-        for about, entries in zip(page, found, strict=True):
-            for entry_id, fields in entries:
-                yield read_entry(stream, entry_id, fields, deliveries=about["times_delivered"])
+        for first in range(0, len(page), BODIES):
+            some = page[first : first + BODIES]
+            async with client.pipeline(transaction=False) as pipeline:
+                for about in some:
+                    pipeline.xrange(stream, min=about["message_id"], max=about["message_id"], count=1)
+                found = await pipeline.execute()
+            for about, entries in zip(some, found, strict=True):
+                for entry_id, fields in entries:
+                    yield read_entry(stream, entry_id, fields, deliveries=about["times_delivered"])
         start = f"({page[-1]['message_id'].decode()}"
 
 

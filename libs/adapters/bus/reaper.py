@@ -22,6 +22,8 @@ __all__ = ["Reaper", "group_size"]
 logger = logging.getLogger(__name__)
 
 PAGE: Final = 500
+LOOK: Final = 8
+"""Entries read in one trip, each of eight mebibytes at most, before their bytes are counted."""
 HAND_BACK_WITHIN: Final = 3.0
 
 # A consumer that woke up between look and deletion would lose what it just took: so both in one step.
@@ -108,8 +110,9 @@ class Reaper:
             for delivered, same in groupby(mine, key=itemgetter("times_delivered")):
                 ids = [entry["message_id"] for entry in same]
                 size = group_size(delivered, self._tuning.deliveries)
-                for first in range(0, len(ids), size):
-                    await self._take_over(ids[first : first + size], delivered=delivered, idle=idle)
+                while ids:
+                    taken = await self._take_over(ids[:size], delivered=delivered, idle=idle)
+                    ids = ids[taken:]
 
     async def _pending(self, start: str, *, idle: int, consumer: str | None) -> list[dict[str, Any]]:
         found: Any = await self._client.xpending_range(
@@ -117,19 +120,52 @@ class Reaper:
         )
         return cast("list[dict[str, Any]]", found)
 
-    async def _take_over(self, ids: Sequence[bytes], *, delivered: int, idle: int) -> None:
-        """Claim (which counts a delivery) only when about to try: a crash counts against the tried alone."""
+    async def _take_over(self, ids: Sequence[bytes], *, delivered: int, idle: int) -> int:
+        """Claim and try as many of these as a batch's bytes allow, one at least; how many are dealt with.
+
+        They are looked at first and claimed after, which counts a delivery: a crash counts against the tried
+        alone. One that is gone from the stream is claimed too, for that is how Redis forgets it.
+        """
         async with self._delivery.lock:
             if self._delivery.stopping.is_set() or self._delivery.broken is not None:
-                return
-            claimed = await self._client.xclaim(*self._where, self._delivery.consumer, idle, list(ids))
-            entries = [
-                read_entry(self._where[0], entry_id, fields, deliveries=delivered + 1)
-                for entry_id, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", claimed)
-            ]
+                return len(ids)
+            looked_at = await self._look_at(ids, deliveries=delivered + 1)
+            claimed: Any = await self._client.xclaim(
+                *self._where,
+                self._delivery.consumer,
+                idle,
+                list(looked_at),
+                retrycount=delivered + 1,
+                justid=True,
+            )
+            entries = [entry for each in claimed if (entry := looked_at[each]) is not None]
             metrics.ENTRIES_RECLAIMED.labels(*self._where).inc(len(entries))
             with self._delivery.holding(entries):
                 await self._try(entries)
+        return len(looked_at)
+
+    async def _look_at(self, ids: Sequence[bytes], *, deliveries: int) -> dict[bytes, Entry | None]:
+        """The first of these, in order, until they fill a batch; None for one that is gone."""
+        found: dict[bytes, Entry | None] = {}
+        size = 0
+        for first in range(0, len(ids), LOOK):
+            for entry_id, entry in await self._read(ids[first : first + LOOK], deliveries=deliveries):
+                size += 0 if entry is None else len(entry.data)
+                if found and size > self._delivery.max_bytes:
+                    return found
+                found[entry_id] = entry
+        return found
+
+    async def _read(self, ids: Sequence[bytes], *, deliveries: int) -> list[tuple[bytes, Entry | None]]:
+        stream = self._delivery.stream
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for entry_id in ids:
+                pipeline.xrange(stream, min=entry_id, max=entry_id, count=1)
+            answers = await pipeline.execute()
+        return [
+            (entry_id, read_entry(stream, *answer[0], deliveries=deliveries) if answer else None)
+            for entry_id, answer in zip(ids, answers, strict=True)
+        ]
 
     async def _try(self, entries: Sequence[Entry]) -> None:
         if not entries:

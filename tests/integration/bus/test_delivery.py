@@ -350,3 +350,46 @@ async def test_a_consumer_long_unheard_of_is_forgotten_unless_it_has_entries_pen
 
 async def _gone(consumers: Callable[[], Awaitable[set[bytes]]]) -> bool:
     return b"gone" not in await consumers()
+
+
+async def test_large_abandoned_entries_are_taken_over_a_batch_of_bytes_at_a_time(
+    either_redis: RestartableRedis, either: RawRedis, connect: Connect, reading: Subscribe
+) -> None:
+    """A crash while the first are tried counts against those alone, and nobody holds all of them at once."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(_: Sequence[Entry]) -> None:
+        begun.set()
+        await go_on.wait()
+
+    landing = Landing(before=wait)
+    bus = await connect(either_redis.url, tuning=Tuning(abandoned_after=600))
+    await bus.ensure_groups({"orders": ["ingestor"]})
+    documents = [b"%02d" % number + b"x" * 1000 for number in range(40)]
+    await bus.publish("orders", documents)
+    await either.xreadgroup("ingestor", "one", {"orders": ">"})
+
+    starting = asyncio.create_task(reading(bus, landing, max_bytes=3 * 1002))
+    await begun.wait()
+    pending = await either.xpending_range("orders", "ingestor", min="-", max="+", count=100)
+    assert [entry["times_delivered"] for entry in pending] == [2] * 3 + [1] * 37
+
+    go_on.set()
+    await starting
+    await until(lambda: landing.data == documents)
+    await eventually(lambda: settled(either))
+
+
+async def test_an_abandoned_entry_that_was_deleted_is_forgotten(
+    either_redis: RestartableRedis, either: RawRedis, connect: Connect, reading: Subscribe, landing: Landing
+) -> None:
+    bus = await connect(either_redis.url)
+    await bus.ensure_groups({"orders": ["ingestor"]})
+    gone, _ = await bus.publish("orders", [b"1", b"2"])
+    await either.xreadgroup("ingestor", "the dead", {"orders": ">"})
+    await either.xdel("orders", gone)
+
+    await reading(bus, landing)
+
+    await until(lambda: landing.data == [b"2"])
+    await eventually(lambda: settled(either))

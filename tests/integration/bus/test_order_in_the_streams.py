@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 
 import pytest
 
@@ -177,3 +178,41 @@ async def test_unhandled_entries_are_found_through_many_pages(
     await read(raw, "ingestor", 500, acknowledge=False)
 
     assert [entry.data async for entry in bus.unhandled("orders", "ingestor")] == documents
+
+
+async def test_the_oldest_entry_that_a_group_has_not_handled_is_named(
+    either_redis: RestartableRedis, either: RawRedis, connect: Connect
+) -> None:
+    bus = await connect(either_redis.url)
+    await bus.ensure_groups(BOTH)
+    ids = await bus.publish("orders", [b"%d" % number for number in range(4)])
+    await read(either, "ingestor", 1)
+    await read(either, "ingestor", 1, acknowledge=False)
+    await read(either, "audit", 3)
+
+    (stream,) = await bus.overview(BOTH)
+    assert [group.first_unhandled for group in stream.groups] == [ids[1], ids[3]]
+    await read(either, "audit", 1)
+    (stream,) = await bus.overview(BOTH)
+    assert [group.first_unhandled for group in stream.groups] == [ids[1], None]
+
+
+async def test_a_look_asks_for_few_whole_entries_at_a_time(
+    redis_url: str, raw: RawRedis, connect: Connect
+) -> None:
+    bus = await connect(redis_url)
+    await bus.ensure_groups({"orders": ["ingestor"]})
+    await bus.publish("orders", [b"x" * 2**16] * 400)
+    await read(raw, "ingestor", 200, acknowledge=False)
+
+    tracemalloc.start()
+    try:
+        seen = 0
+        async for _ in bus.unhandled("orders", "ingestor"):
+            seen += 1
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert seen == 400
+    assert most < 60 * 2**16, "two hundred entries at a time would be 13 MB"
