@@ -15,7 +15,7 @@ from services.ingestor.store import AttemptStore, BatchStore, RawStore
 __all__ = ["main"]
 
 GROUP = "ingestor"
-TRIM_EVERY = 10.0
+TRIM_EVERY = 2.0
 
 
 def main() -> None:

@@ -196,7 +196,7 @@ class Bus:
             return int(await self._client.xlen(stream))
 
     async def wait_for_room(self, stream: str, *, limit: int, timeout: float) -> None:  # noqa: ASYNC109
-        """Back-pressure: wait until fewer than limit entries are left to do, or raise RoomExceeded."""
+        """Back-pressure: wait until the slowest group has fewer than limit entries to do, or RoomExceeded."""
         await publishing.wait_for_room(self._client, stream, limit=limit, timeout=timeout)
 
     async def overview(self, groups: Mapping[str, Sequence[str]]) -> list[StreamOverview]:

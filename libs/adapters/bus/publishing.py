@@ -70,27 +70,40 @@ def packed(events: Sequence[bytes], *, per_entry: int) -> list[bytes]:
 
 
 async def wait_for_room(client: Redis, stream: str, *, limit: int, timeout: float) -> None:  # noqa: ASYNC109
-    """Wait until the stream holds fewer than limit entries. timeout in seconds; 0 looks once.
-
-    What every declared group has finished is trimmed, so the length is what the slowest still has to do.
+    """Wait until the slowest group has fewer than limit entries to do. timeout in seconds; 0 looks once.
 
     Raises:
         RoomExceeded: it stayed full.
     """
     deadline = time.monotonic() + timeout
     while True:
-        with redis_errors(f"cannot see the length of {stream}"):
-            length = await client.xlen(stream)
-        if length < limit:
+        with redis_errors(f"cannot see what waits in {stream}"):
+            waiting = await _waiting(client, stream, enough=limit)
+        if waiting < limit:
             return
         left = deadline - time.monotonic()
         if left <= 0:
             raise RoomExceeded(
                 f"no room in stream {stream}",
-                why=f"{length} entries wait, the limit is {limit}",
+                why=f"{waiting} entries wait, the limit is {limit}",
                 fix="wait for the consumers to catch up (drp status)",
             )
         await asyncio.sleep(min(0.1, left))
+
+
+async def _waiting(client: Redis, stream: str, *, enough: int) -> int:
+    """Entries that the slowest group has yet to finish; of a stream shorter than enough, its length at most.
+
+    What every group has finished waits for its trimming only, and keeps nobody from publishing. Where Redis can't
+    tell (no group yet, or entries were deleted) every entry counts.
+    """
+    length = int(await client.xlen(stream))
+    if length < enough:
+        return length
+    groups = await client.xinfo_groups(stream)
+    if not groups or any(group["lag"] is None for group in groups):
+        return length
+    return max(int(group["pending"]) + int(group["lag"]) for group in groups)
 
 
 def _trips(documents: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

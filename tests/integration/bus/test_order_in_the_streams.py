@@ -216,3 +216,19 @@ async def test_a_look_asks_for_few_whole_entries_at_a_time(
 
     assert seen == 400
     assert most < 60 * 2**16, "two hundred entries at a time would be 13 MB"
+
+
+async def test_what_every_group_has_finished_keeps_no_producer_waiting(
+    redis_url: str, raw: RawRedis, connect: Connect
+) -> None:
+    bus = await connect(redis_url)
+    await bus.ensure_groups({"orders": ["ingestor", "audit"]})
+    await bus.publish("orders", [b"1", b"2", b"3"])
+    for group in ("ingestor", "audit"):
+        with pytest.raises(RoomExceeded):
+            await bus.wait_for_room("orders", limit=3, timeout=0)
+        found = await raw.xreadgroup(group, "test", {"orders": ">"}, count=3)
+        await raw.xack("orders", group, *(entry_id for entry_id, _ in found[0][1]))
+
+    assert await bus.length("orders") == 3
+    await bus.wait_for_room("orders", limit=1, timeout=0)
