@@ -134,7 +134,7 @@ def _advice(record: reading.Record) -> str:
 
 @app.command("close")
 def close(
-    batch: Annotated[str | None, typer.Argument(metavar="[BATCH]", help=_A_BATCH)] = None,
+    batch: Annotated[str | None, typer.Argument(metavar="BATCH", help=_A_BATCH)] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every open batch.")] = False,
     dataset: Annotated[
         str | None, typer.Option(metavar="NAME", help="With --all: only this dataset's.")
@@ -144,7 +144,7 @@ def close(
 ) -> None:
     """Have an open batch closed now, before its size or age does it.
 
-    An ingestor does it within a second. One that is closed already stays as it is.
+    An ingestor does it within a second. A batch that is closed already stays as it is.
     """
     if (batch is None) != everything or (batch is not None and dataset is not None):
         raise typer.BadParameter("name a batch, or say --all")
@@ -208,7 +208,10 @@ def hold_batch(
 
 @app.command("release")
 def release_batch(batch: Batch, reason: Reason, as_json: Json = False) -> None:
-    """Put a held batch back: the next generation applies it, and the gate judges that."""
+    """Put a held batch back.
+
+    The next generation applies it, and the gate judges that.
+    """
 
     async def run() -> None:
         from libs.operations.batches import release
@@ -239,7 +242,7 @@ def _tell(message: str, record: dict[str, Any], *, as_json: bool) -> None:
 
 @app.command("wait")
 def wait(
-    batch: Annotated[str | None, typer.Argument(metavar="[BATCH]", help=_A_BATCH)] = None,
+    batch: Annotated[str | None, typer.Argument(metavar="BATCH", help=_A_BATCH)] = None,
     everything: Annotated[bool, typer.Option("--all", help="Until nothing is on its way any more.")] = False,
     timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Wait so long at most.")] = 120,
     as_json: Json = False,

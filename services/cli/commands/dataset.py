@@ -22,7 +22,7 @@ def group() -> None:
 @app.command("check")
 def check_folder(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[FOLDER]", help="A dataset's; all built-in ones if left out.")
+        Path | None, typer.Argument(metavar="FOLDER", help="A dataset's; all built-in ones if left out.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -64,12 +64,12 @@ def ls(
 @app.command("show")
 def show(
     generation: Annotated[
-        int | None, typer.Argument(metavar="[GENERATION]", help="The newest judged one if left out.")
+        int | None, typer.Argument(metavar="GENERATION", help="The newest judged one if left out.")
     ] = None,
     limit: Annotated[int, typer.Option(min=0, metavar="N", help="At most so many failing rows.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """Show every rule judged on a generation, and the rows that broke one."""
+    """Show how each rule was judged, and which rows broke one."""
 
     async def run() -> None:
         async with operator() as platform:

@@ -173,7 +173,7 @@ def rebuild(
 ) -> None:
     """Have the next generation built now.
 
-    Whatever the gate said of the same batches before. Wait for it: drp batches wait --all
+    It is built whatever the gate said of the same batches before. Wait for it: drp batches wait --all
     """
 
     async def run() -> None:

@@ -56,7 +56,10 @@ def ls(
 
 @app.command("path")
 def path(dataset: DatasetName = None, as_json: Json = False) -> None:
-    """Print the file that readers open: a link to the current generation."""
+    """Print the file that readers open.
+
+    It is a link to the current generation, moved when another is published.
+    """
 
     async def run() -> None:
         async with operator() as platform:
