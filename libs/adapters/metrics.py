@@ -37,7 +37,6 @@ __all__ = [
     "PRODUCE_REFUSED",
     "RECONCILE_FAILURES",
     "RULES_FAILED",
-    "SERVICE_RESTARTS",
     "STREAM_LAG",
     "STREAM_LENGTH",
     "STREAM_PENDING",
@@ -75,6 +74,7 @@ ENTRIES_TRIMMED = Counter("drp_entries_trimmed_total", "Stream entries trimmed",
 HANDLER_FAILURES = Counter(
     "drp_handler_failures_total", "Handler attempts that failed", ["stream", "group", "kind"]
 )
+# the three that follow are of every declared stream and group, as audit last saw them
 # length of a stream, entries not trimmed yet
 STREAM_LENGTH = Gauge("drp_stream_length", "Entries in a stream", ["stream"])
 # entries delivered to a group and not acknowledged
@@ -95,7 +95,7 @@ BATCHES_CLOSED = Counter("drp_batches_closed_total", "Batches closed", ["dataset
 BATCH_EVENTS = Histogram("drp_batch_events", "Events in a closed batch", ["dataset"], buckets=SIZES)
 
 # --- hand-over: every service with an outbox ---
-# outbox rows not published yet, as the relay last saw it
+# outbox rows not published yet, of any service, as this service's relay last counted them
 OUTBOX_PENDING = Gauge("drp_outbox_pending", "Outbox rows not published yet")
 # pipeline events put on their streams
 OUTBOX_PUBLISHED = Counter("drp_outbox_published_total", "Pipeline events published", ["type"])
@@ -129,14 +129,12 @@ ARCHIVE_OBJECTS = Counter("drp_archive_objects_total", "Objects archived", ["dat
 # --- after the fact: audit ---
 # rows written into ops.pipeline_flow_audit (status success | failed)
 AUDIT_ROWS = Counter("drp_audit_rows_total", "Audit rows written", ["flow", "status"])
-# closed batches past their deadline and not published, as last seen
+# batches past their deadline and not closed or not published, as last seen
 BATCHES_OVERDUE = Gauge("drp_batches_overdue", "Batches past their deadline", ["dataset"])
 # alerts by how they ended (sent | unsent | retried)
 ALERTS = Counter("drp_alerts_total", "Alerts", ["outcome"])
 
 # --- the process: runtime ---
-# a service that died and was started again by the supervisor
-SERVICE_RESTARTS = Counter("drp_service_restarts_total", "Services restarted", ["service"])
 # rounds of a reconcile loop that failed (transient | permanent)
 RECONCILE_FAILURES = Counter("drp_reconcile_failures_total", "Reconcile rounds that failed", ["loop", "kind"])
 

@@ -12,16 +12,21 @@ import logging
 from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID
+
+import msgspec
 
 from libs.adapters import metrics
 from libs.adapters.postgres import Connection, Postgres, Row
-from libs.contracts.events import PipelineEvent, encode_event
+from libs.contracts.events import CloudEvent, PipelineEvent, decode_event, encode_event
 from libs.contracts.streams import STREAMS
 from libs.errors import Permanent, Transient
 
-__all__ = ["Publisher", "Relay", "announce", "remember"]
+if TYPE_CHECKING:
+    from libs.adapters.bus import Entry
+
+__all__ = ["Publisher", "Relay", "announce", "read_event", "remember"]
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +75,20 @@ async def remember(connection: Connection, consumer: str, event_ids: Sequence[UU
     return {row["event_id"] for row in rows}
 
 
+def read_event(entry: Entry) -> tuple[CloudEvent, PipelineEvent]:
+    """The pipeline event that an entry carries, and its envelope.
+
+    Raises:
+        Permanent: it carries none that this version knows; what it carries instead is not quoted.
+    """
+    try:
+        return decode_event(entry.data)
+    except (msgspec.MsgspecError, KeyError) as error:
+        raise Permanent(
+            f"entry {entry.id} of {entry.stream} is no pipeline event", why=type(error).__name__
+        ) from error
+
+
 class Publisher(Protocol):
     """What the relay needs of the bus."""
 
@@ -109,11 +128,20 @@ class Relay:
             Transient, Permanent: from Postgres or the bus; what was sent before it stays sent.
         """
         sent = 0
+        await self._count()
         while True:
             batch = await self._send_some()
             sent += batch
             if batch < _AT_A_TIME:
-                return sent
+                break
+        if sent:
+            await self._count()
+        return sent
+
+    async def _count(self) -> None:
+        """Rows in another relay's hands, too: they are not published yet."""
+        pending = await self._postgres.fetchval("SELECT count(*) FROM ops.outbox WHERE published_at IS NULL")
+        metrics.OUTBOX_PENDING.set(pending)
 
     async def _sent_all(self) -> bool:
         self._nudged.clear()
@@ -122,8 +150,10 @@ class Relay:
         except Transient as error:
             log.warning("the outbox waits: %s", error)
             return False
-        except Permanent:
-            log.exception("an event in the outbox could not be sent; it stays there and is tried again")
+        except Permanent as error:
+            log.error(
+                "an event in the outbox could not be sent, it stays there and is tried again: %s", error
+            )
             return False
         return True
 
@@ -137,7 +167,6 @@ class Relay:
                 """,
                 _AT_A_TIME,
             )
-            metrics.OUTBOX_PENDING.set(len(rows))
             if rows:
                 await self._publish(rows)
                 await connection.execute(

@@ -29,6 +29,7 @@ SERVICES: Final = {
 PREFERRED_PORTS: Final = {"generator": 8000, "console": 8080}
 
 RELATIVE_TO_CALLER: Final = ("DRP_DATASETS_DIR",)
+OF_ONE_PROCESS: Final = frozenset({"DRP_CONSUMER", "DRP_HTTP_HOST", "DRP_HTTP_PORT", "DRP_LOG_FORMAT"})
 
 
 class Server(Protocol):
@@ -78,7 +79,10 @@ def embedded_servers(home: Path, settings: ServiceSettings) -> tuple[list[Child]
 
 
 def shared_environment(home: Path, settings: ServiceSettings, embedded: Mapping[str, str]) -> dict[str, str]:
-    """Where everything is, for services and for `drp` from another terminal."""
+    """Where everything is and how the platform is set, for services and for `drp` from another terminal.
+
+    Also what only the supervisor was told: what one DRP_ setting means, whoever asks must agree on.
+    """
     named = {
         "DRP_REDIS_URL": settings.redis_url,
         "DRP_POSTGRES_URL": settings.postgres_url,
@@ -91,10 +95,17 @@ def shared_environment(home: Path, settings: ServiceSettings, embedded: Mapping[
         "DRP_TRACES_URL": settings.traces_url,
         "DRP_HOME": str(home),
     }
-    datasets = {
-        name: value for name, value in absolute_paths(os.environ).items() if name in RELATIVE_TO_CALLER
+    known = {name: value for name, value in named.items() if value} | dict(embedded)
+    told = {
+        name: value
+        for name, value in absolute_paths(os.environ).items()
+        if value
+        and name.startswith("DRP_")
+        and name not in OF_ONE_PROCESS
+        # the setting itself is known: its file has been read
+        and name.removesuffix("_FILE") not in known
     }
-    return {name: value for name, value in named.items() if value} | datasets | dict(embedded)
+    return told | known
 
 
 def service_child(home: Path, name: str, module: str, environment: Mapping[str, str]) -> Child:
@@ -134,6 +145,9 @@ def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
                 str(Path(part).expanduser().absolute()) for part in value.split(os.pathsep) if part.strip()
             ]
             found[name] = os.pathsep.join(parts)
+    for name, value in found.items():
+        if value and name.startswith("DRP_") and name.endswith("_FILE"):
+            found[name] = str(Path(value).expanduser().absolute())
     return found
 
 

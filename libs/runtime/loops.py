@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
+from libs.adapters import metrics
 from libs.errors import Permanent, Transient
 
 __all__ = ["Loop"]
@@ -54,10 +55,12 @@ class Loop:
             await self._work()
         except Transient as error:
             self.failures += 1
+            metrics.RECONCILE_FAILURES.labels(self.name, "transient").inc()
             if self.failures == 1:
                 log.warning("%s: %s; trying again", self.name, error)
         except Permanent as error:
             self.failures = 0
+            metrics.RECONCILE_FAILURES.labels(self.name, "permanent").inc()
             if str(error) != self._told:
                 log.error("%s: %s", self.name, error)
             self._told = str(error)

@@ -180,7 +180,7 @@ class Service:
         self, doors: AsyncExitStack, datasets: Mapping[str, Dataset], told: Telemetry
     ) -> Platform:
         """Open the doors, make what must exist, and wire the room."""
-        consumer = self.settings.consumer or f"{self.name}-1"
+        consumer = self.settings.consumer_of(self.name)
         bus = await self._open_bus(consumer)
         doors.push_async_callback(bus.stop)
         self._health.add("bus", _check_of(bus))
@@ -274,7 +274,7 @@ class Service:
         try:
             async with asyncio.timeout(DRAIN_WITHIN):
                 await http.stop()
-                await platform.bus.stop()
+                await platform.bus.drain()
                 for work in self._drains:
                     await _tried(work)
                 if self._with_postgres:

@@ -7,6 +7,7 @@ as NAME_FILE: the file's content, without the white space around it. An empty va
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,7 +70,12 @@ class ServiceSettings(BaseSettings):
     """0: one that the system gives."""
 
     consumer: str | None = None
-    """The name under which this replica reads from the streams. Stable over restarts, and nobody else's."""
+    """The name under which this replica reads from the streams. Stable over restarts, and nobody else's.
+
+    Not set: `<service>-<host name>`, one for each container. `drp up` gives `<service>-1`. Set it where two replicas
+    of a service share a host, for they would take each other's work for their own; and where a replica comes back
+    under another host name, else what it left behind waits until the others take it for abandoned.
+    """
 
     log_format: Literal["auto", "json", "text"] = "auto"
 
@@ -78,6 +84,10 @@ class ServiceSettings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             raise Permanent("a setting is wrong", why=_explained(error)) from error
+
+    def consumer_of(self, service: str) -> str:
+        """This replica's name among those of the service."""
+        return self.consumer or f"{service}-{socket.gethostname()}"
 
     @classmethod
     def settings_customise_sources(

@@ -15,8 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from libs.adapters.bus import Entry
 from libs.adapters.objects import Objects
 from libs.adapters.telemetry import span
@@ -26,12 +24,12 @@ from libs.contracts.events import (
     StepFailed,
     WarehousePublished,
     batch_subject,
-    decode_event,
     derived_id,
     generation_subject,
 )
 from libs.datasets import Dataset
 from libs.errors import DrpError, Permanent, Transient
+from libs.pipeline.outbox import read_event
 from services.archiver.shelf import Shelf
 from services.archiver.store import ArchiveStore, Batch, Generation
 
@@ -71,7 +69,7 @@ class Archiver:
         self._on_stored = on_stored
         self._stopping = stopping
         self._shelf: Shelf | None = None
-        self._traces: dict[int, str] = {}
+        self._traces: dict[str, tuple[int, str]] = {}
         self._refused: dict[uuid.UUID | int, tuple[int, float]] = {}
         self._one_at_a_time = asyncio.Lock()
 
@@ -83,15 +81,17 @@ class Archiver:
         """
         wanted = False
         for entry in entries:
-            try:
-                envelope, event = decode_event(entry.data)
-            except (msgspec.MsgspecError, KeyError) as error:
-                what = f"entry {entry.id} of {entry.stream} is no pipeline event"
-                raise Permanent(what, why=type(error).__name__) from error
+            envelope, event = read_event(entry)
             if isinstance(event, WarehousePublished) and envelope.traceparent is not None:
-                self._traces[event.generation] = envelope.traceparent
+                self._keep_trace(event, envelope.traceparent)
             wanted = wanted or isinstance(event, BatchClosed | WarehousePublished)
         return wanted
+
+    def _keep_trace(self, event: WarehousePublished, traceparent: str) -> None:
+        """Of the dataset's newest alone: that one is archived, those before it are superseded."""
+        newest, _ = self._traces.get(event.dataset, (0, ""))
+        if event.dataset in self._datasets and event.generation >= newest:
+            self._traces[event.dataset] = (event.generation, traceparent)
 
     async def archive_waiting(self) -> int:
         """Archive all that waits; how many batches and generations were archived.
@@ -188,7 +188,8 @@ class Archiver:
         if not generation.current and not path.is_file():
             return await self._store.supersede(generation)
         began = datetime.now(UTC)
-        parent = self._traces.pop(generation.number, None) or generation.traceparent
+        published, told = self._traces.get(generation.dataset, (0, ""))
+        parent = told if published == generation.number else generation.traceparent
         attributes = {"drp.dataset": generation.dataset, "drp.generation": generation.number}
         with span("archive", parent=parent, attributes=attributes, start_time=began) as step:
             try:

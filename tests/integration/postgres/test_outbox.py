@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from libs.adapters import metrics
 from libs.adapters.postgres import Postgres
 from libs.contracts.events import BatchHeld, batch_subject, decode_event
 from libs.errors import Transient
@@ -128,3 +129,19 @@ async def test_a_consumer_remembers_what_it_handled(postgres: Postgres) -> None:
     async with postgres.transaction() as connection:
         assert await remember(connection, "audit", [first, second]) == {second}
         assert await remember(connection, "archiver", [first]) == {first}
+
+
+async def test_what_waits_is_counted_whoever_has_it_in_hand(postgres: Postgres) -> None:
+    for _ in range(250):
+        await tell(postgres, uuid4())
+    pending = metrics.OUTBOX_PENDING._value
+    with pytest.raises(Transient):
+        await Relay(postgres, Heard(down_for=1)).send_pending()
+    assert pending.get() == 250
+
+    async with postgres.transaction() as another:
+        await another.fetch("SELECT FROM ops.outbox ORDER BY id LIMIT 30 FOR UPDATE")
+        assert await Relay(postgres, Heard()).send_pending() == 220
+        assert pending.get() == 30
+    assert await Relay(postgres, Heard()).send_pending() == 30
+    assert pending.get() == 0

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from libs.adapters import metrics
 from libs.errors import Permanent, Transient
 from libs.runtime import loops
 from libs.runtime.loops import Loop
@@ -94,3 +95,15 @@ async def test_work_under_way_is_finished_before_it_ends() -> None:
     stop.set()
     await asyncio.wait_for(task, 1)
     assert finished
+
+
+async def test_failed_rounds_are_counted_by_whether_waiting_helps() -> None:
+    def counted(kind: str) -> float:
+        return float(metrics.RECONCILE_FAILURES.labels("counted", kind)._value.get())
+
+    await Loop(1, Work(), name="counted")._once()
+    assert (counted("transient"), counted("permanent")) == (0, 0)
+    loop = Loop(1, Work(Transient("gone"), Permanent("wrong"), Transient("gone")), name="counted")
+    for _ in range(4):
+        await loop._once()
+    assert (counted("transient"), counted("permanent")) == (2, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,13 @@ def test_secrets_are_not_in_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("REDIS_URL", "POSTGRES_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY", "ALERT_WEBHOOK_URL"):
         monkeypatch.setenv(f"DRP_{name}", "s3cret")
     assert "s3cret" not in repr(ServiceSettings())
+
+
+def test_replicas_on_two_hosts_have_two_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+    for host in ("one", "two", "one"):
+        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        names.append(ServiceSettings().consumer_of("ingestor"))
+    assert names == ["ingestor-one", "ingestor-two", "ingestor-one"]
+    monkeypatch.setenv("DRP_CONSUMER", "ingestor-7")
+    assert ServiceSettings().consumer_of("ingestor") == "ingestor-7"
