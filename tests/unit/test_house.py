@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -28,6 +32,18 @@ MODULES = sorted(
     for package in (libs, services)
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 )
+
+
+PURE = sorted([*ROOT.glob("services/*/domain.py"), *ROOT.glob("libs/contracts/*.py")])
+CLOCK_CHANCE_OR_OUTSIDE: Final = {"os", "secrets", "socket", "subprocess", "time"}
+"""Modules that a pure one has no use for."""
+ONLY: Final = {
+    "random": {"Random"},
+    "uuid": {"UUID", "uuid3", "uuid5", "NAMESPACE_DNS", "NAMESPACE_URL", "NAMESPACE_OID", "NAMESPACE_X500"},
+}
+"""What a pure module may use of a module: not its hidden state, and not what differs from call to call."""
+NOW: Final = {"now", "utcnow", "today"}
+"""Methods of datetime and date that read the clock."""
 
 
 def test_every_event_has_a_stream_and_every_stream_a_group() -> None:
@@ -103,3 +119,96 @@ for name in names: importlib.import_module(name)
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_pure_module_has_no_clock_no_chance_and_no_environment(path: Path) -> None:
+    assert list(impurities(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import time",
+        "import time as t",
+        "from time import monotonic",
+        "import os.path",
+        "from os import environ",
+        "import secrets",
+        "import random\nrandom.random()",
+        "import random as r\nr.Random()",
+        "import random\nchoose = random.choice",
+        "from random import shuffle",
+        "from random import Random\nRandom()",
+        "import uuid\nuuid.uuid4()",
+        "from uuid import uuid1",
+        "from datetime import datetime\ndatetime.now(tz)",
+        "import datetime\ndatetime.datetime.utcnow()",
+        "from datetime import date\nfield(default_factory=date.today)",
+    ],
+)
+def test_what_is_impure_is_found(source: str) -> None:
+    assert list(impurities(source))
+
+
+def test_randomness_that_is_handed_in_is_pure() -> None:
+    source = "import random\nfrom uuid import uuid5\ndef f(rng: random.Random): return rng.random(), random.Random(7)"
+    assert list(impurities(source)) == []
+
+
+def test_every_service_has_its_layers_named() -> None:
+    """A new room is not free of rules because nobody thought of it."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layered = {
+        room
+        for one in contracts
+        if one["type"] == "layers" and one["exhaustive"]
+        for room in one["containers"]
+    }
+    assert layered >= {f"services.{service}" for service in SERVICES} | {"libs"}
+
+
+def impurities(source: str) -> Iterator[str]:
+    """What in a module depends on more than what it is given, with its line."""
+    tree = ast.parse(source)
+    names = {}
+    for node in ast.walk(tree):
+        for name, origin in _imported(node):
+            names[name] = origin
+            module, _, member = origin.partition(":")
+            root = module.partition(".")[0]
+            if root in CLOCK_CHANCE_OR_OUTSIDE or (member and not _allowed(root, member)):
+                yield f"line {getattr(node, 'lineno', 0)}: {ast.unparse(node)}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute | ast.Call) and _is_impure(node, names):
+            yield f"line {node.lineno}: {ast.unparse(node)}"
+
+
+def _imported(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """A name, and what it stands for: `module`, or `module:member`."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield alias.asname or alias.name.partition(".")[0], alias.name
+    elif isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+            yield alias.asname or alias.name, f"{node.module}:{alias.name}"
+
+
+def _is_impure(node: ast.Attribute | ast.Call, names: dict[str, str]) -> bool:
+    if isinstance(node, ast.Call):
+        seeded = node.args or node.keywords
+        return not seeded and _origin(node.func, names) == "random:Random"
+    module, _, member = _origin(node, names).partition(":")
+    return node.attr in NOW or not _allowed(module, member)
+
+
+def _origin(node: ast.expr, names: dict[str, str]) -> str:
+    if isinstance(node, ast.Name):
+        return names.get(node.id, "")
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in names:
+        return f"{names[node.value.id]}:{node.attr}"
+    return ""
+
+
+def _allowed(module: str, member: str) -> bool:
+    return module not in ONLY or member in ONLY[module]
