@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import subprocess
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from libs.testing.platform import RunningPlatform
+from libs.operations.ledger import LedgerReport
+from libs.testing.platform import RunningPlatform, Stores
+from libs.testing.waiting import until
 
 pytestmark = pytest.mark.heavy
 
@@ -37,23 +39,31 @@ def assert_the_figures(platform: RunningPlatform) -> None:
     assert (first["orders"], Decimal(first["total"])) == (212, Decimal("7515.35"))
 
 
-def ledger(platform: RunningPlatform) -> dict[str, int]:
-    (row,) = platform.json("ledger", "verify")
-    assert row["unaccounted"] == row["in_flight"] == row["dead_lettered"] == 0
-    found: dict[str, int] = row
-    return found
+def ledger(platform: RunningPlatform) -> LedgerReport:
+    report = platform.ledger()
+    assert report.unaccounted == report.in_flight == report.dead_lettered == 0
+    assert list(report.problems) == []
+    return report
+
+
+async def first_landed(stores: Stores) -> None:
+    await until(lambda: stores.postgres.fetchval("SELECT EXISTS (SELECT FROM ops.entries)"), timeout=60)
 
 
 def test_they_arrive_while_every_service_is_killed_once(platform: RunningPlatform, real_orders: Path) -> None:
-    platform.drp("publish", "--file", str(real_orders))
-    for name in SERVICES:
-        platform.kill(name)
+    command = platform.command("publish", "--rate", "7000", "--file", str(real_orders))
+    with subprocess.Popen(command, env=platform.environment, stderr=subprocess.DEVNULL) as publishing:
+        platform.with_stores(first_landed)
+        for name in SERVICES:
+            platform.kill(name)
+        assert publishing.poll() is None, "all were published before the last was killed: slow the rate down"
+        assert publishing.wait(timeout=120) == 0
     platform.settle()
 
     assert_the_figures(platform)
-    row = ledger(platform)
-    assert (row["published"], row["accepted"]) == (ORDERS, ORDERS)
-    assert all(platform.part(name)["restarts"] == 1 for name in SERVICES)
+    report = ledger(platform)
+    assert (report.published, report.accepted) == (ORDERS, ORDERS)
+    assert all(platform.part(name).restarts == 1 for name in SERVICES)
 
 
 def test_published_twice_they_add_nothing(platform: RunningPlatform, real_orders: Path) -> None:
@@ -61,8 +71,8 @@ def test_published_twice_they_add_nothing(platform: RunningPlatform, real_orders
     platform.settle()
 
     assert_the_figures(platform)
-    row = ledger(platform)
-    assert (row["accepted"], row["duplicate"]) == (ORDERS, ORDERS)
+    report = ledger(platform)
+    assert (report.accepted, report.duplicate) == (ORDERS, ORDERS)
 
 
 def test_replayed_from_the_archive_they_add_nothing(platform: RunningPlatform) -> None:
@@ -72,7 +82,7 @@ def test_replayed_from_the_archive_they_add_nothing(platform: RunningPlatform) -
 
     assert planned["events"] == done["events"] == ORDERS
     assert_the_figures(platform)
-    assert ledger(platform)["accepted"] == ORDERS
+    assert ledger(platform).accepted == ORDERS
 
 
 def test_replayed_from_raw_they_add_nothing(platform: RunningPlatform) -> None:
@@ -80,7 +90,7 @@ def test_replayed_from_raw_they_add_nothing(platform: RunningPlatform) -> None:
     platform.settle()
 
     assert_the_figures(platform)
-    assert ledger(platform)["duplicate"] == 3 * ORDERS
+    assert ledger(platform).duplicate == 3 * ORDERS
 
 
 def test_a_rebuild_from_the_archive_alone_is_identical(platform: RunningPlatform) -> None:
@@ -124,9 +134,9 @@ def test_a_batch_is_understandable_from_its_trace_and_its_audit_rows(platform: R
 
 def test_a_second_start_finds_its_data_again_archive_included(platform: RunningPlatform) -> None:
     platform.stop()
-    assert json.loads(platform.drp("status", "--json", expect=5))["parts"] == []
+    assert platform.json("status", expect=5)["parts"] == []
     platform.start()
 
     assert_the_figures(platform)
     assert platform.json("archive", "verify")["problems"] == []
-    assert ledger(platform)["accepted"] == ORDERS
+    assert ledger(platform).accepted == ORDERS
