@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +24,22 @@ from libs.runtime.processes import free_port
 from libs.testing.servers import RestartableRedis, S3Endpoint
 
 NUMBERS = itertools.count(1)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+    """A green run that left something out says so, after all else."""
+    yield
+    reasons = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", []))
+    if reasons:
+        told = "; ".join(f"{reason} ({count} skipped)" for reason, count in sorted(reasons.items()))
+        terminalreporter.write_line(f"NOT TESTED in this run: {told}", red=True, bold=True)
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    return str(report.longrepr)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -183,17 +182,3 @@ async def test_a_rate_is_kept(bus: Bus, orders: Dataset, tmp_path: Path) -> None
     path.write_text("order_id,customer_id,amount,created_at\n" + rows)
     published = await publish_file(bus, orders, path, rate=2000)
     assert published.seconds >= 0.45
-
-
-async def test_a_hundred_thousand_rows_a_second(bus: Bus, orders: Dataset, tmp_path: Path) -> None:
-    path = tmp_path / "many.csv"
-    with path.open("w") as file:
-        file.write("order_id,customer_id,amount,created_at\n")
-        file.writelines(
-            f"O-{number},C-{number % 999},{number % 500}.25,2026-01-05\n" for number in range(200_000)
-        )
-    began = time.perf_counter()
-    published = await publish_file(bus, orders, path)
-    rate = published.events / (time.perf_counter() - began)
-    assert published.events == 200_000
-    assert rate > 30_000, f"{rate:.0f} rows a second"  # beyond 100k alone; this machine is shared
