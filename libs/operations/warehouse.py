@@ -22,13 +22,15 @@ SELECT generation, version, pinned_at FROM ops.warehouse_pointer WHERE dataset =
 """
 
 _TARGET: Final = """
--- one row: the generation to go back to; without a number, the newest published before the current one
+-- one row: the generation to go back to; without a number, the newest published before the current one. Locked,
+-- so that it isn't pruned until the transaction ends; one that was pruned just now is seen as such
 SELECT g.number, g.state, g.sha256, g.staged, g.traceparent,
        ARRAY(SELECT gb.batch_id FROM ops.generation_batches gb WHERE gb.generation = g.number) AS batches
 FROM ops.generations g
 WHERE g.dataset = $1
   AND CASE WHEN $2::bigint IS NULL THEN g.state = 'retired' AND g.number < $3 ELSE g.number = $2 END
 ORDER BY g.number DESC LIMIT 1
+FOR UPDATE OF g
 """
 
 _CARRY_AGAIN: Final = """

@@ -27,7 +27,8 @@ class Pointer:
 class Candidate:
     """The one generation of a dataset that is being built, waits for its verdict, or passed.
 
-    held: batches of it that were held since; unarchived: batches of it that are not in the archive yet.
+    held: batches of it that were held since; released: batches that readers see and that it leaves out, though
+    they are held no more; unarchived: batches of it that are not in the archive yet.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Candidate:
     file: str
     sha256: str | None
     held: int
+    released: int
     unarchived: int
     traceparent: str | None
 
@@ -75,6 +77,8 @@ def why_abandon(candidate: Candidate, pointer: Pointer, *, file_is_there: bool) 
         return f"readers see generation {pointer.generation} now, it was built on {candidate.parent}"
     if candidate.held:
         return f"{candidate.held} of its batches were held since it was built"
+    if candidate.released:
+        return f"{candidate.released} batches that it leaves out were released since it was planned"
     if not file_is_there:
         return f"its file {candidate.file} is gone"
     return None

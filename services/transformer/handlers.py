@@ -13,24 +13,21 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-import msgspec
-
 from libs.adapters import metrics
 from libs.adapters.bus import Entry
 from libs.adapters.postgres import Postgres
 from libs.adapters.telemetry import span
-from libs.adapters.warehouse import Warehouse, sha256_of
+from libs.adapters.warehouse import Warehouse
 from libs.contracts.events import (
     CloudEvent,
     PipelineEvent,
     QualityFailed,
     QualityPassed,
     WarehousePublished,
-    decode_event,
 )
 from libs.datasets import Dataset
-from libs.errors import Permanent
 from libs.pipeline.build import staging_is_stale
+from libs.pipeline.outbox import read_event
 from libs.pipeline.plan import Kind, Plan, make_plan, may_build
 from services.transformer.builder import Builder
 from services.transformer.domain import Candidate, Fate, Pointer, View, fate_of, why_abandon
@@ -141,7 +138,7 @@ class Transformer:
         parent = self._verdict_traces.pop(candidate.number, None) or candidate.traceparent
         attributes = {"drp.dataset": self.dataset.name, "drp.generation": candidate.number}
         with span("publish", parent=parent, attributes=attributes, start_time=began) as step:
-            found = await asyncio.to_thread(sha256_of, self._warehouse.path_of(candidate.file))
+            found = await asyncio.to_thread(self._warehouse.sha256_of, candidate.file)
             if found != candidate.sha256:
                 step.fail("its file was changed")
                 return await self._abandon(
@@ -153,7 +150,8 @@ class Transformer:
             if published is None:
                 step.fail("something changed meanwhile")
                 return True
-            await asyncio.to_thread(self._warehouse.point_current_at, candidate.file)
+            # Looked up anew: whoever was paused since the commit must not lead readers back.
+            await self._follow((await self._store.view()).pointer)
             step.set({"drp.version": published.version, "drp.reason": published.reason})
         await self._tell(published)
         return True
@@ -250,7 +248,7 @@ async def hear(
     """
     heard: dict[uuid.UUID, tuple[CloudEvent, PipelineEvent]] = {}
     for entry in entries:
-        envelope, event = _read(entry)
+        envelope, event = read_event(entry)
         heard[envelope.id] = (envelope, event)
     new = await remember_events(postgres, list(heard))
     for event_id, (envelope, event) in heard.items():
@@ -267,12 +265,3 @@ async def hear(
 async def bury(entry: Entry, why: str) -> None:
     """Let an unreadable entry go: what it tried to tell stands in Postgres, and audit records that it came."""
     log.error("entry %s of %s is left to audit: %s", entry.id, entry.stream, why)
-
-
-def _read(entry: Entry) -> tuple[CloudEvent, PipelineEvent]:
-    try:
-        return decode_event(entry.data)
-    except (msgspec.MsgspecError, KeyError) as error:
-        raise Permanent(
-            f"entry {entry.id} of {entry.stream} is no pipeline event", why=type(error).__name__
-        ) from error

@@ -19,7 +19,11 @@ CANDIDATE: Final = """
 -- at most one row: the candidate
 SELECT g.number, g.state, g.kind, g.parent, g.file, g.sha256, g.traceparent,
        count(b.id) FILTER (WHERE b.held_at IS NOT NULL) AS held,
-       count(b.id) FILTER (WHERE b.archived_at IS NULL) AS unarchived
+       count(b.id) FILTER (WHERE b.archived_at IS NULL) AS unarchived,
+       (SELECT count(*) FROM ops.batches o
+        WHERE g.kind = 'full' AND o.dataset = g.dataset AND o.generation IS NOT NULL AND o.held_at IS NULL
+          AND NOT EXISTS (SELECT FROM ops.generation_batches left_in
+                          WHERE left_in.generation = g.number AND left_in.batch_id = o.id)) AS released
 FROM ops.generations g
 LEFT JOIN ops.generation_batches gb ON gb.generation = g.number
 LEFT JOIN ops.batches b ON b.id = gb.batch_id

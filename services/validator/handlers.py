@@ -13,15 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from libs.adapters import metrics
 from libs.adapters.bus import Entry
 from libs.adapters.telemetry import Span, span
 from libs.adapters.warehouse import Warehouse
-from libs.contracts.events import WarehouseBuilt, decode_event
+from libs.contracts.events import WarehouseBuilt
 from libs.datasets import Dataset
 from libs.errors import DrpError, Permanent, Transient
+from libs.pipeline.outbox import read_event
 from services.validator.domain import Candidate, Facts, RuleResult, Status, Verdict, file_result, message_of
 from services.validator.examine import could_not_judge, examine
 from services.validator.judge import Judge
@@ -167,12 +166,7 @@ class Validator:
 
 def _read(entry: Entry) -> tuple[uuid.UUID, int | None]:
     """The event's id, and the generation if it tells of a candidate."""
-    try:
-        envelope, event = decode_event(entry.data)
-    except (msgspec.MsgspecError, KeyError) as error:
-        raise Permanent(
-            f"entry {entry.id} of {entry.stream} is no pipeline event", why=type(error).__name__
-        ) from error
+    envelope, event = read_event(entry)
     return envelope.id, event.generation if isinstance(event, WarehouseBuilt) else None
 
 

@@ -6,9 +6,12 @@ that thread imports, an event loop beside it answers within a tenth of a second.
 
 from __future__ import annotations
 
+import builtins
 import logging
 import math
+import numbers
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +34,7 @@ _RESULT_FORMAT: Final = {
     "return_unexpected_index_query": False,
 }
 _NUMBER: Final = "drp_number"
+_METRIC: Final = re.compile(r"metric_name='([\w.]+)'")
 _MAP_BASES: Final = ("ColumnMapExpectation", "ColumnPairMapExpectation", "MulticolumnMapExpectation")
 _WHOLE_COLUMN: Final = frozenset(
     {
@@ -50,7 +54,8 @@ class Outcome:
     """What an expectation said of a frame.
 
     success is None when it could not be evaluated; error then says why. positions are the row numbers of the
-    frame that it calls broken (map expectations only). observed is the value it saw (aggregates only).
+    frame that it calls broken (map expectations only). observed is the value it saw (aggregates only), is_number
+    whether that is one.
     """
 
     success: bool | None
@@ -58,6 +63,7 @@ class Outcome:
     unexpected: int | None = None
     positions: Sequence[int] = ()
     observed: str | None = None
+    is_number: bool = False
     error: str | None = None
 
 
@@ -95,7 +101,10 @@ class Judge:
         return Scope(rows=by_row)
 
     def judge(self, frame: pd.DataFrame, expectations: Sequence[Expectation]) -> list[Outcome]:
-        """Each expectation's outcome on the frame, in their order. One that is wrong spoils no other."""
+        """Each expectation's outcome on the frame, in their order. One that is wrong spoils no other.
+
+        No outcome's error quotes the frame.
+        """
         built = [self._build(expectation) for expectation in expectations]
         good = [one for one in built if not isinstance(one, Outcome)]
         answers = iter(self._validate(frame, good))
@@ -104,6 +113,15 @@ class Judge:
     def _validate(self, frame: pd.DataFrame, expectations: Sequence[Any]) -> list[Outcome]:
         if not expectations:
             return []
+        try:
+            return self._answers(frame, expectations)
+        except Exception as error:  # noqa: BLE001 - a contract may name any expectation, and any may raise anything
+            if len(expectations) == 1:
+                return [Outcome(None, error=f"Great Expectations raised {type(error).__name__}")]
+        # Nothing tells whose it was: each is asked alone.
+        return [self._validate(frame, [one])[0] for one in expectations]
+
+    def _answers(self, frame: pd.DataFrame, expectations: Sequence[Any]) -> list[Outcome]:
         self._load()
         batch = self._frames.get_batch({"dataframe": frame})
         for number, one in enumerate(expectations):
@@ -126,7 +144,7 @@ class Judge:
             arguments["mostly"] = expectation.mostly
         try:
             return found(**arguments)
-        except (ValueError, TypeError, self._gx.exceptions.GreatExpectationsError) as error:
+        except Exception as error:  # noqa: BLE001 - it has seen no row: its text speaks of the contract
             return Outcome(
                 None, error=f"{expectation.type} doesn't take these arguments: {_one_line(str(error))}"
             )
@@ -180,6 +198,7 @@ def _outcome(answer: Any, rows: int) -> Outcome:
         unexpected=result.get("unexpected_count"),
         positions=result.get("unexpected_index_list") or (),
         observed=None if observed is None else _shown(observed),
+        is_number=isinstance(observed, numbers.Number),
     )
 
 
@@ -190,10 +209,31 @@ def _evaluated(result: Mapping[str, Any], rows: int) -> int:
 
 
 def _raised(info: Mapping[str, Any]) -> str | None:
-    """The message in exception_info, which is flat or has one such record a metric."""
-    records = [info] if "raised_exception" in info else list(info.values())
-    messages = [str(one.get("exception_message")) for one in records if one.get("raised_exception")]
-    return f"Great Expectations: {_one_line(messages[0])}" if messages else None
+    """What could not be worked out, if exception_info (flat, or one such record a metric) says that it raised.
+
+    The exception's text may quote a row, so it is left out: what is said is the metric and the class.
+    """
+    records = {"": info} if "raised_exception" in info else info
+    for metric, record in records.items():
+        if record.get("raised_exception"):
+            named = _METRIC.search(str(metric))
+            where = f" at {named[1]}" if named is not None else ""
+            return f"Great Expectations raised {_class_in(str(record.get('exception_traceback')))}{where}"
+    return None
+
+
+def _class_in(traceback: str) -> str:
+    """The class of the exception that a traceback ends with. Only Great Expectations' and Python's own are
+    named: a line of a row may look like one."""
+    import great_expectations.exceptions
+
+    for line in reversed(traceback.splitlines()):
+        name = line.split(":")[0].strip().rpartition(".")[2]
+        for home in (great_expectations.exceptions, builtins):
+            found = getattr(home, name, None)
+            if isinstance(found, type) and issubclass(found, Exception):
+                return name
+    return "an exception"
 
 
 def _one_line(text: str) -> str:

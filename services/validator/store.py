@@ -52,24 +52,31 @@ GROUP BY b.id, seen.override_reason
 """
 
 _AROUND: Final = """
--- one row: what the generation builds on
+-- one row: what the generation builds on. A batch that was held when it was planned is no part of it, also if
+-- it was released since: its first action since then is the release
+WITH first_actions AS (
+    SELECT DISTINCT ON (a.subject) a.subject, a.action
+    FROM ops.operator_actions a JOIN ops.generations g ON g.number = $1 AND a.at >= g.started_at
+    WHERE a.action IN ('batch.hold', 'batch.release') ORDER BY a.subject, a.id
+), held_then AS (
+    SELECT b.id, b.generation FROM ops.batches b JOIN ops.generations g ON g.number = $1 AND g.dataset = b.dataset
+    WHERE b.held_at < g.started_at
+       OR b.id IN (SELECT substr(subject, 7)::uuid FROM first_actions WHERE action = 'batch.release')
+)
 SELECT
     p.generation IS DISTINCT FROM g.parent AS parent_replaced,
     parent.watermark AS parent_watermark,
     coalesce(carried.batches, 0) AS carried_batches,
     coalesce(carried.rows, 0)::bigint AS carried_rows,
-    EXISTS (SELECT FROM ops.batches b
-            WHERE b.dataset = g.dataset AND b.generation IS NOT NULL AND b.held_at < g.started_at)
-        AS parent_lacks,
-    ARRAY(SELECT b.id FROM ops.batches b
-          WHERE b.dataset = g.dataset AND b.held_at < g.started_at) AS held
+    EXISTS (SELECT FROM held_then WHERE generation IS NOT NULL) AS parent_lacks,
+    ARRAY(SELECT id FROM held_then) AS held
 FROM ops.generations g
 LEFT JOIN ops.warehouse_pointer p ON p.dataset = g.dataset
 LEFT JOIN ops.generations parent ON parent.number = g.parent
 CROSS JOIN LATERAL (
     SELECT count(*) AS batches, sum(b.accepted) AS rows FROM ops.batches b
     WHERE b.dataset = g.dataset AND b.generation IS NOT NULL AND NOT b.id = ANY($2::uuid[])
-      AND (b.held_at IS NULL OR b.held_at >= g.started_at)
+      AND b.id NOT IN (SELECT id FROM held_then)
 ) carried
 WHERE g.number = $1
 """

@@ -329,7 +329,11 @@ def _custom(rule: CustomRule, database: Database, dataset: Dataset, judge: Judge
 def _broken(rule: CustomRule, outcome: Outcome) -> str:
     if outcome.unexpected is not None:
         return f"{outcome.unexpected:,} of {outcome.evaluated or 0:,} rows of {rule.relation} break it"
-    return f"{rule.relation}: observed {outcome.observed}"
+    # The detail is logged and sent to people: a number may be told, a text may be anybody's data.
+    seen = (
+        f"observed {outcome.observed}" if outcome.is_number else "what was observed is not what it asks for"
+    )
+    return f"{rule.relation}: {seen}"
 
 
 def _ask(
@@ -354,6 +358,8 @@ def _ask(
     only_new = "JOIN temp.judged_batches b ON b.batch_id = s.batch_id" if staged and scope.rows else ""
     table = database.arrow(f"SELECT {', '.join(selected)} FROM {rule.relation} s {only_new}").read_all()
     outcome = judge.judge(as_frame(table, columns), [rule.expectation])[0]
+    if outcome.error is not None and (missing := set(rule.columns) - set(types)):
+        outcome = replace(outcome, error=f"{rule.relation} has no column {', '.join(sorted(missing))}")
     if not staged:
         return outcome, []
     shown = rule.columns[0] if rule.columns else None

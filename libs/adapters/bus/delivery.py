@@ -208,8 +208,7 @@ class _Interrupted(BaseException):
 
 def said_of(error: Exception) -> str:
     """What may be logged and stored of an error: a foreign one's text may quote the payload."""
-    kind = type(error).__name__
-    return f"{kind}: {error}" if isinstance(error, DrpError) else kind
+    return str(error) if isinstance(error, DrpError) else type(error).__name__
 
 
 def slices(entries: Sequence[Entry], max_bytes: int) -> Iterator[Sequence[Entry]]:

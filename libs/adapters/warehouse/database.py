@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from libs.errors import DrpError, Permanent, Transient
+from libs.adapters.warehouse.refusals import translated, translated_stream
+from libs.errors import DrpError, Permanent
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,10 +31,12 @@ class Database:
     Raises (every method):
         Transient: the file is locked, the disk is full, memory ran out, or it was interrupted.
         Permanent: the SQL or the file is wrong.
+        Neither quotes a value of a row, unless the database is frank.
     """
 
-    def __init__(self, connection: DuckDBPyConnection, path: Path | None) -> None:
+    def __init__(self, connection: DuckDBPyConnection, path: Path | None, *, frank: bool = False) -> None:
         self._connection = connection
+        self._frank = frank
         self.path = path
 
     @classmethod
@@ -53,12 +56,15 @@ class Database:
         return cls._connect(str(path), path, settings)
 
     @classmethod
-    def generation(cls, path: Path) -> Database:
+    def generation(cls, path: Path, *, frank: bool = False) -> Database:
         """Open a file for reading: any number of readers, in any processes, and no way out of the file.
 
         SQL can reach no other file, no network and no setting. What it makes is temporary.
+
+        Args:
+            frank: errors quote values; for somebody's own questions, whose answers go to nobody else.
         """
-        opened = cls._connect(":memory:", path, {"temp_directory": _spill_folder()})
+        opened = cls._connect(":memory:", path, {"temp_directory": _spill_folder()}, frank=frank)
         try:
             # Attached, not opened: DuckDB gives two openers of one file in one process one shared instance,
             # and the second could no longer set what the first has locked.
@@ -81,7 +87,9 @@ class Database:
         return cls._connect(":memory:", None, settings)
 
     @classmethod
-    def _connect(cls, address: str, path: Path | None, settings: Mapping[str, str]) -> Database:
+    def _connect(
+        cls, address: str, path: Path | None, settings: Mapping[str, str], *, frank: bool = False
+    ) -> Database:
         import duckdb
 
         # Without this, a table that is missing is looked for among the caller's Python variables.
@@ -89,21 +97,21 @@ class Database:
             "python_enable_replacements": "false",
             **settings,
         }
-        with _translated(f"could not open {path or 'a database in memory'}"):
+        with translated(f"could not open {path or 'a database in memory'}"):
             connection = duckdb.connect(address, config=config)
             connection.execute("SET TimeZone = 'UTC'")
-        return cls(connection, path)
+        return cls(connection, path, frank=frank)
 
     def run(self, sql: str, parameters: Sequence[object] = ()) -> None:
-        with _translated(_first_words(sql)):
+        with self._translated(sql):
             self._connection.execute(sql, list(parameters))
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with _translated(_first_words(sql)):
+        with self._translated(sql):
             return self._connection.execute(sql, list(parameters)).fetchall()
 
     def row(self, sql: str, parameters: Sequence[object] = ()) -> tuple[Any, ...] | None:
-        with _translated(_first_words(sql)):
+        with self._translated(sql):
             return self._connection.execute(sql, list(parameters)).fetchone()
 
     def value(self, sql: str, parameters: Sequence[object] = ()) -> Any:
@@ -117,15 +125,22 @@ class Database:
         Raises:
             Permanent: also if the statement has no result.
         """
-        with _translated(_first_words(sql)):
+        import pyarrow as pa
+
+        with self._translated(sql):
             relation = self._connection.sql(sql)
             if relation is None:
                 raise Permanent("the statement has no result", fix="a query: SELECT …")
-            return relation.to_arrow_reader(batch_rows)
+            reader = relation.to_arrow_reader(batch_rows)
+        return pa.RecordBatchReader.from_batches(reader.schema, self._read(reader, sql))
+
+    def _read(self, reader: pa.RecordBatchReader, sql: str) -> Iterator[pa.RecordBatch]:
+        with translated_stream(_first_words(sql), sql=sql, frank=self._frank):
+            yield from reader
 
     def columns(self, relation: str) -> dict[str, str]:
         """Column name to DuckDB type, in order; empty if there is none. The relation is named as in SQL."""
-        with _translated(f"DESCRIBE {relation}"):
+        with self._translated(f"DESCRIBE {relation}"):
             import duckdb
 
             try:
@@ -137,12 +152,15 @@ class Database:
     @contextmanager
     def exposed(self, name: str, data: pa.RecordBatchReader | pa.Table) -> Iterator[None]:
         """Let SQL read `data` as the relation `name`; a reader is read once."""
-        with _translated(f"could not read {name}"):
+        with translated(f"could not read {name}"):
             self._connection.register(name, data)
         try:
             yield
         finally:
             self._connection.unregister(name)
+
+    def _translated(self, sql: str) -> AbstractContextManager[None]:
+        return translated(_first_words(sql), sql=sql, frank=self._frank)
 
     def interrupt(self) -> None:
         """Stop the statement that another thread runs here: it raises Transient there."""
@@ -158,25 +176,6 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         self.close()
-
-
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    import duckdb
-
-    passing = (
-        duckdb.IOException,
-        duckdb.OutOfMemoryException,
-        duckdb.TransactionException,
-        duckdb.InterruptException,
-        duckdb.ConnectionException,
-    )
-    try:
-        yield
-    except passing as error:
-        raise Transient(what, why=str(error)) from error
-    except duckdb.Error as error:
-        raise Permanent(what, why=str(error)) from error
 
 
 def _first_words(sql: str) -> str:

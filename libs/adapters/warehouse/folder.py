@@ -134,15 +134,35 @@ class Warehouse:
             fresh.replace(self.current_link)
             _sync(self.folder)
         except OSError as error:
-            fresh.unlink(missing_ok=True)
+            with suppress(OSError):
+                fresh.unlink(missing_ok=True)
             raise Transient(f"could not move {self.current_link}", why=str(error)) from error
         return True
 
     def files(self) -> set[str]:
-        """The names of the generations' files that are there."""
-        if not self.folder.is_dir():
-            return set()
-        return {entry.name for entry in self.folder.iterdir() if _FILE.fullmatch(entry.name)}
+        """The names of the generations' files that are there.
+
+        Raises:
+            Transient: the folder could not be read.
+        """
+        try:
+            if not self.folder.is_dir():
+                return set()
+            return {entry.name for entry in self.folder.iterdir() if _FILE.fullmatch(entry.name)}
+        except OSError as error:
+            raise Transient(f"could not read {self.folder}", why=str(error)) from error
+
+    def sha256_of(self, file: str) -> str:
+        """Of a generation's file, in hexadecimal.
+
+        Raises:
+            Transient: it could not be read; it may be gone.
+        """
+        path = self.path_of(file)
+        try:
+            return sha256_of(path)
+        except OSError as error:
+            raise Transient(f"could not read {path}", why=str(error)) from error
 
     def prune(self, spare: Collection[str], *, among: Collection[str] | None = None) -> list[str]:
         """Remove every generation's file but those to spare, and what hangs on it; the names removed, sorted.
@@ -151,6 +171,9 @@ class Warehouse:
 
         Args:
             among: only these are removed, whatever else has come; None means all that are there now.
+
+        Raises:
+            Transient: one could not be removed; those before it are.
         """
         current = self.current()
         kept = {*spare, *(() if current is None else (current.name,))}
@@ -160,9 +183,17 @@ class Warehouse:
         return doomed
 
     def remove(self, file: str) -> None:
+        """Remove a file, if it is there, and what hangs on it.
+
+        Raises:
+            Transient: it could not be removed.
+        """
         path = self.path_of(file)
-        for leftover in (path, Path(f"{path}.wal")):
-            leftover.unlink(missing_ok=True)
+        try:
+            for leftover in (path, Path(f"{path}.wal")):
+                leftover.unlink(missing_ok=True)
+        except OSError as error:
+            raise Transient(f"could not remove {path}", why=str(error)) from error
         shutil.rmtree(f"{path}.tmp", ignore_errors=True)
 
 

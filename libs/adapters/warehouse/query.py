@@ -28,7 +28,7 @@ def query(path: Path, sql: str) -> pa.Table:
     """
     if not path.is_file():
         raise Permanent(f"there is no {path}", fix="drp warehouse ls")
-    with Database.generation(path) as generation:
+    with Database.generation(path, frank=True) as generation:
         return generation.arrow(sql).read_all()
 
 

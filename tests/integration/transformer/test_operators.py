@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 
@@ -12,6 +13,7 @@ from libs.contracts.events import BatchHeld, BatchReleased, WarehousePublished
 from libs.errors import Permanent
 from libs.operations.batches import hold, release
 from libs.operations.warehouse import accept, request_rebuild, resume, rollback
+from libs.testing.waiting import until
 from tests.integration.transformer.room import Order, Room, orders
 
 
@@ -86,6 +88,20 @@ async def test_releasing_before_the_rebuild_takes_the_batch_back_into_it(room: R
     await released(room, batch)
     await room.main.tend()
     assert await room.states() == ["published"]
+
+
+async def test_releasing_while_the_rebuild_without_it_waits_gives_that_up(room: Room) -> None:
+    await room.land(*orders("a"))
+    bad = await room.land(*orders("b"))
+    await room.publish()
+    await held(room, bad)
+    await room.main.tend()
+    await released(room, bad)
+    await room.main.tend()
+    assert await room.states() == ["published", "abandoned"]
+    assert "released since" in (await room.generation())["error"]
+    assert await room.seen() == ["a", "b"]
+    assert await room.carrier(bad) is not None
 
 
 async def test_holding_twice_is_holding_once(room: Room) -> None:
@@ -175,6 +191,45 @@ async def test_only_a_generation_that_was_published_and_is_kept_can_come_back(ro
     with pytest.raises(Permanent, match="is pruned"):
         await rolled_back(room, to=first)
     assert (await room.postgres.fetchval("SELECT pinned_at FROM ops.warehouse_pointer")) is None
+
+
+async def test_a_generation_that_is_pruned_meanwhile_does_not_come_back(room: Room) -> None:
+    first = await room.publish(orders("a"))
+    second = await room.publish(orders("b"))
+    async with room.postgres.transaction() as pruning:
+        await pruning.execute("UPDATE ops.generations SET state = 'pruned' WHERE number = $1", first)
+        going_back = asyncio.create_task(rolled_back(room))
+
+        async def waits() -> bool:
+            found = await room.postgres.fetchval(
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN "
+                "(SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
+            )
+            return bool(found) or going_back.done()
+
+        await until(waits)
+    with pytest.raises(Permanent, match="no earlier generation is kept"):
+        await going_back
+    assert await room.current() == second
+
+
+async def test_a_generation_that_comes_back_is_not_pruned_meanwhile(room: Room) -> None:
+    first = await room.publish(orders("a"))
+    await room.publish(orders("b"))
+    async with room.postgres.transaction() as connection:
+        await rollback(connection, "orders", reason="wrong prices", actor="me")
+        pruning = asyncio.create_task(room.store().prune(keep=0, spare_unarchived=False))
+
+        async def waits() -> bool:
+            found = await room.postgres.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            return bool(found) or pruning.done()
+
+        await until(waits)
+    living = await pruning
+    assert (await room.generation(first))["file"] in living
+    assert await room.seen() in (["a", "b"], ["a"])
+    await room.main.tend()
+    assert await room.seen() == ["a"]
 
 
 async def test_a_rebuild_of_nothing_new_makes_a_generation_with_the_same_hashes(room: Room) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from libs.adapters.postgres.arrow import read_arrow
+from libs.adapters.warehouse import Warehouse
 from libs.contracts.events import WarehouseBuilt, WarehousePublished
 from libs.errors import Permanent
 from libs.operations.batches import hold
@@ -21,6 +22,7 @@ from libs.operations.warehouse import resume, rollback
 from libs.pipeline.plan import make_plan
 from libs.testing.waiting import until
 from services.transformer.domain import Candidate
+from services.transformer.store import TransformerStore
 from tests.integration.transformer.room import Room, orders
 
 
@@ -161,6 +163,41 @@ async def test_a_paused_transformer_cannot_publish_on_what_it_saw_before(room: R
     now = datetime.now(UTC)
     assert await paused.publish(view.candidate, view.pointer, began=now, traceparent="") is None
     assert await room.seen() == ["a", "b", "c"]
+
+
+async def test_a_transformer_paused_after_its_commit_does_not_lead_readers_back(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await room.land(*orders("a"))
+    await room.main.tend()
+    await room.judge()
+    committed, go_on = asyncio.Event(), asyncio.Event()
+    publish = TransformerStore.publish
+
+    async def publish_and_pause(store: TransformerStore, *args: Any, **named: Any) -> Any:
+        published = await publish(store, *args, **named)
+        committed.set()
+        await go_on.wait()
+        return published
+
+    paused = room.transformer(consumer="t-2")
+    with monkeypatch.context() as patch:
+        patch.setattr(TransformerStore, "publish", publish_and_pause)
+        publishing = asyncio.create_task(paused._step(await room.store().view()))
+        await committed.wait()
+    await room.publish(orders("b"))
+    led: list[str] = []
+    point = Warehouse.point_current_at
+
+    def note(warehouse: Warehouse, file: str) -> bool:
+        led.append(file)
+        return point(warehouse, file)
+
+    monkeypatch.setattr(Warehouse, "point_current_at", note)
+    go_on.set()
+    await publishing
+    assert set(led) == {(await room.generation())["file"]}
+    assert await room.seen() == ["a", "b"]
 
 
 async def test_a_candidate_built_before_a_rollback_is_given_up(room: Room) -> None:

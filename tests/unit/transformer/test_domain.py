@@ -20,6 +20,7 @@ PASSED = Candidate(
     file="gen-000004-1.duckdb",
     sha256="ab",
     held=0,
+    released=0,
     unarchived=1,
     traceparent=None,
 )
@@ -58,6 +59,10 @@ def test_what_was_built_on_another_generation_is_given_up(state: str) -> None:
 
 def test_what_carries_a_held_batch_is_given_up() -> None:
     assert fate(replace(PASSED, held=1)) is Fate.ABANDON
+
+
+def test_what_leaves_out_a_batch_that_was_released_is_given_up() -> None:
+    assert fate(replace(PASSED, kind="full", released=1)) is Fate.ABANDON
 
 
 def test_what_has_lost_its_file_is_given_up_also_while_pinned() -> None:

@@ -167,6 +167,19 @@ def test_a_file_that_is_no_database_is_told(warehouse: Warehouse) -> None:
         warehouse.connect_read_only(path)
 
 
+def test_what_the_disk_refuses_may_go_well_later(warehouse: Warehouse) -> None:
+    stubborn = Warehouse.file_name(1)
+    warehouse.path_of(stubborn).mkdir(parents=True)  # neither unlinked nor read as a file, also by root
+    with pytest.raises(Transient, match="could not remove"):
+        warehouse.remove(stubborn)
+    with pytest.raises(Transient, match="could not remove"):
+        warehouse.prune([])
+    with pytest.raises(Transient, match="could not read"):
+        warehouse.sha256_of(stubborn)
+    with pytest.raises(Transient, match="could not read"):
+        warehouse.sha256_of("gone")
+
+
 def read_until_told(root: str, folder: str) -> None:
     """Opens the current generation again and again; writes what it saw, and what went wrong."""
     warehouse = Warehouse(Path(root), "orders")
