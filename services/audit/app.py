@@ -10,14 +10,16 @@ from typing import Final
 
 from libs.adapters.bus import Entry
 from libs.contracts.streams import GROUPS
-from libs.runtime.service import Platform, Service
+from libs.runtime.service import Platform, Service, declared_groups
 from services.audit.handlers import (
     NO_WEBHOOK,
     bury,
     hear,
     send_alerts,
     shelve_alerts,
+    watch_archive,
     watch_deadline,
+    watch_streams,
 )
 from services.audit.settings import AuditSettings
 from services.audit.store import CONSUMER, AuditStore
@@ -44,12 +46,29 @@ def main() -> None:
         for stream, groups in GROUPS.items():
             if CONSUMER in groups:
                 platform.bus.subscribe(stream, CONSUMER, heard, on_poison=partial(bury, store=store))
-        watch_every = min(5.0, settings.batch_deadline / 4)
-        late = partial(watch_deadline, store=store, deadline=settings.batch_deadline)
-        service.every(watch_every, late, name="look for late batches")
+        _wire_deadlines(service, platform, store, settings)
         await _wire_alerts(service, store, settings)
 
     service.run()
+
+
+def _wire_deadlines(service: Service, platform: Platform, store: AuditStore, settings: AuditSettings) -> None:
+    deadline = settings.batch_deadline
+    watch_every = min(5.0, deadline / 4)
+    late = partial(watch_deadline, store=store, deadline=deadline, max_age=settings.batch_max_age)
+    service.every(watch_every, late, name="look for late batches")
+    if settings.archive != "off":
+        unarchived = partial(watch_archive, store=store, deadline=deadline)
+        service.every(watch_every, unarchived, name="look for batches not archived")
+    stuck = partial(
+        watch_streams,
+        store=store,
+        bus=platform.bus,
+        groups=declared_groups(platform.datasets),
+        datasets={dataset.stream: dataset.name for dataset in platform.datasets.values()},
+        deadline=deadline,
+    )
+    service.every(watch_every, stuck, name="look for entries that nobody handles")
 
 
 async def _wire_alerts(service: Service, store: AuditStore, settings: AuditSettings) -> None:

@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from math import nan
 from typing import Final, Protocol
 
-import msgspec
-
 from libs.adapters import metrics
-from libs.adapters.bus import Entry
+from libs.adapters.bus import Entry, StreamOverview
 from libs.adapters.telemetry import span, trace_id_of
-from libs.contracts.events import CloudEvent, PipelineEvent, decode_event
 from libs.errors import Permanent, Transient
+from libs.pipeline.outbox import read_event
 from services.audit.domain import (
     MAX_ATTEMPTS,
     Alert,
+    Backlog,
     Step,
+    backlog_step,
     deadline_step,
     pause_before,
     step_of,
+    unarchived_step,
     unreadable_step,
 )
+from services.audit.domain.waiting import archive_run
 from services.audit.store import AuditStore, PendingAlert
 
-__all__ = ["NO_WEBHOOK", "AlertSink", "bury", "hear", "send_alerts", "shelve_alerts", "watch_deadline"]
+__all__ = [
+    "NO_WEBHOOK",
+    "AlertSink",
+    "StreamWatch",
+    "bury",
+    "hear",
+    "measure_streams",
+    "send_alerts",
+    "shelve_alerts",
+    "watch_archive",
+    "watch_deadline",
+    "watch_streams",
+]
 
 log = logging.getLogger("drp.audit")
 
@@ -42,6 +57,12 @@ class AlertSink(Protocol):
         """Raises Transient (try again, after its `seconds` if it names some) or Permanent."""
 
 
+class StreamWatch(Protocol):
+    """What is needed of the bus to see how far its readers are."""
+
+    async def overview(self, groups: Mapping[str, Sequence[str]]) -> list[StreamOverview]: ...
+
+
 async def hear(entries: Sequence[Entry], *, store: AuditStore) -> list[Step]:
     """Record one audit row per event, however often it arrives; the rows that are new.
 
@@ -49,7 +70,7 @@ async def hear(entries: Sequence[Entry], *, store: AuditStore) -> list[Step]:
         Permanent: an entry is no pipeline event.
     """
     began = datetime.now(UTC)
-    heard = [_read(entry) for entry in entries]
+    heard = [read_event(entry) for entry in entries]
     steps = [
         step_of(envelope, event, trace_id=trace_id_of(envelope.traceparent)) for envelope, event in heard
     ]
@@ -75,21 +96,85 @@ async def bury(entry: Entry, why: str, *, store: AuditStore) -> None:
         _count(written)
 
 
-async def watch_deadline(*, store: AuditStore, deadline: float) -> list[Step]:
-    """One failed row and one alert per batch that isn't published `deadline` seconds after it closed."""
-    late = await store.overdue(deadline)
+async def watch_deadline(*, store: AuditStore, deadline: float, max_age: float = 0.0) -> list[Step]:
+    """One failed row and one alert per batch that isn't published `deadline` seconds after it closed.
+
+    And one per batch that is open for so long: after max_age seconds any ingestor would have closed it.
+    """
+    late = [*await store.overdue(deadline), *await store.open_too_long(deadline + max_age)]
     written = await store.record_found(
         [deadline_step(batch, deadline=deadline, trace_id=trace_id_of(batch.traceparent)) for batch in late]
     )
-    parents = {str(batch.batch_id): batch.traceparent for batch in late}
-    for step in written:
-        _count(step)
-        with span("deadline", parent=parents[step.run_id], attributes={"drp.run": step.run_id}) as mark:
-            mark.fail(step.error or "")
+    _tell(written, {str(batch.batch_id): batch.traceparent for batch in late})
     metrics.BATCHES_OVERDUE.clear()
-    for dataset, count in (await store.overdue_counts(deadline)).items():
+    for dataset, count in (await store.overdue_counts(deadline, open_for=deadline + max_age)).items():
         metrics.BATCHES_OVERDUE.labels(dataset).set(count)
     return written
+
+
+async def watch_archive(*, store: AuditStore, deadline: float) -> list[Step]:
+    """One failed row and one alert per dataset with batches not archived `deadline` seconds after they closed.
+
+    Not one a batch: a store that is away keeps all of them. Those that close later are told of later, as one.
+    """
+    late = await store.unarchived(deadline)
+    steps = [
+        unarchived_step(each, deadline=deadline, trace_id=trace_id_of(each.traceparent)) for each in late
+    ]
+    written = await store.record_found(steps)
+    _tell(written, {archive_run(each.dataset): each.traceparent for each in late})
+    return written
+
+
+async def watch_streams(
+    *,
+    store: AuditStore,
+    bus: StreamWatch,
+    groups: Mapping[str, Sequence[str]],
+    datasets: Mapping[str, str],
+    deadline: float,
+) -> list[Step]:
+    """One failed row and one alert per dataset's stream and group with an entry unhandled for `deadline` seconds.
+
+    Those that came before people were told are the trouble that they know of; later ones are told of again.
+
+    Args:
+        groups: every declared stream with its groups; the metrics are of all these.
+        datasets: a dataset's name by its stream.
+
+    Raises:
+        Transient: Redis or Postgres is away.
+    """
+    seen = await bus.overview(groups)
+    measure_streams(seen)
+    waiting = [
+        Backlog(
+            dataset=datasets[each.stream],
+            stream=each.stream,
+            group=group.name,
+            first=first,
+            pending=group.pending,
+            unread=group.lag,
+        )
+        for each in seen
+        if each.stream in datasets
+        for group in each.groups
+        if (first := group.first_unhandled if group.exists else each.first_id) is not None
+    ]
+    late = await store.too_long_in_streams(waiting, deadline)
+    written = await store.record_found([backlog_step(each, deadline=deadline) for each in late])
+    _tell(written, {})
+    return written
+
+
+def measure_streams(seen: Sequence[StreamOverview]) -> None:
+    """Set the streams' metrics; a lag that Redis can't tell is not a number."""
+    for each in seen:
+        metrics.STREAM_LENGTH.labels(each.stream).set(each.length)
+        for group in each.groups:
+            where = (each.stream, group.name)
+            metrics.STREAM_PENDING.labels(*where).set(group.pending)
+            metrics.STREAM_LAG.labels(*where).set(nan if group.lag is None else group.lag)
 
 
 async def send_alerts(*, store: AuditStore, sink: AlertSink, rng: random.Random) -> int:
@@ -140,13 +225,12 @@ async def _give_up(pending: PendingAlert, why: str, *, store: AuditStore) -> Non
     log.error("alert %d (%s %s) stays unsent: %s", pending.id, pending.alert.flow, pending.alert.run_id, why)
 
 
-def _read(entry: Entry) -> tuple[CloudEvent, PipelineEvent]:
-    try:
-        return decode_event(entry.data)
-    except (msgspec.MsgspecError, KeyError) as error:
-        raise Permanent(
-            f"entry {entry.id} of {entry.stream} is no pipeline event", why=type(error).__name__
-        ) from error
+def _tell(found: Sequence[Step], parents: Mapping[str, str | None]) -> None:
+    """Of what the audit itself found: a span in the trace of the oldest batch it is about, if there is one."""
+    for step in found:
+        _count(step)
+        with span("deadline", parent=parents.get(step.run_id), attributes={"drp.run": step.run_id}) as mark:
+            mark.fail(step.error or "")
 
 
 def _count(step: Step) -> None:

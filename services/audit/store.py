@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
 
 from libs.adapters.postgres import Connection, Postgres
 from libs.pipeline.outbox import remember
-from services.audit.domain import Alert, Overdue, Step, alert_of
+from services.audit.domain import Alert, Backlog, Overdue, Step, Unarchived, alert_of
+from services.audit.domain.waiting import (
+    ARCHIVE_FLOW,
+    OPEN_FLOW,
+    STREAM_FLOW,
+    appended_at,
+    stream_run,
+)
 
 __all__ = ["CONSUMER", "AuditStore", "PendingAlert"]
 
@@ -42,8 +49,9 @@ ON CONFLICT (dedupe_key) DO NOTHING
 
 _OVERDUE: Final = """
 -- one row per closed batch past its deadline that wasn't told yet, oldest first
-SELECT b.id, b.dataset, b.status, b.accepted, b.closed_at, clock_timestamp() AS now, b.last_generation,
-       b.verdict, b.traceparent, p.pinned_at IS NOT NULL AS is_pinned, p.pinned_reason,
+SELECT b.id, b.dataset, b.status, b.accepted, b.opened_by, b.closed_at AS since,
+       clock_timestamp() AS now, b.last_generation, b.verdict, b.traceparent,
+       p.pinned_at IS NOT NULL AS is_pinned, p.pinned_reason,
        coalesce((SELECT array_agg(r.rule ORDER BY r.rule) FROM ops.quality_results r
                  WHERE r.generation = b.last_generation AND r.status IN ('fail', 'error')), '{}') AS broken
 FROM ops.batch_status b
@@ -56,13 +64,59 @@ ORDER BY b.closed_at
 LIMIT 100
 """
 
+_OPEN_TOO_LONG: Final = """
+-- one row per open batch with something in it that should have been closed long ago and wasn't told yet
+SELECT b.id, b.dataset, b.state AS status, b.accepted, b.opened_by, b.opened_at AS since,
+       clock_timestamp() AS now, b.traceparent
+FROM ops.batches b
+WHERE b.state = 'open' AND b.received + b.dead_lettered > 0
+  AND b.opened_at < clock_timestamp() - make_interval(secs => $1)
+  AND NOT EXISTS (SELECT FROM ops.pipeline_flow_audit a
+                  WHERE a.flow_run_id = b.id::text AND a.flow_name = $2)
+ORDER BY b.opened_at
+LIMIT 100
+"""
+
 _OVERDUE_COUNTS: Final = """
 -- one row per dataset with batches past their deadline, told or not
 SELECT dataset, count(*) AS batches
-FROM ops.batches
-WHERE state = 'closed' AND accepted > 0 AND held_at IS NULL AND generation IS NULL
-  AND closed_at < clock_timestamp() - make_interval(secs => $1)
+FROM (
+    SELECT dataset FROM ops.batches
+    WHERE state = 'closed' AND accepted > 0 AND held_at IS NULL AND generation IS NULL
+      AND closed_at < clock_timestamp() - make_interval(secs => $1)
+    UNION ALL
+    SELECT dataset FROM ops.batches
+    WHERE state = 'open' AND received + dead_lettered > 0
+      AND opened_at < clock_timestamp() - make_interval(secs => $2)
+) late
 GROUP BY dataset
+"""
+
+# What was closed before people were last told waited then, too: it belongs to the trouble they know of.
+_UNARCHIVED: Final = """
+-- one row per dataset with closed batches past their deadline that aren't archived and weren't told yet
+SELECT late.dataset, count(*) AS batches, sum(late.accepted)::bigint AS rows, min(late.closed_at) AS since,
+       (array_agg(late.id ORDER BY late.closed_at, late.id))[:100] AS oldest,
+       (array_agg(late.traceparent ORDER BY late.closed_at, late.id))[1] AS traceparent,
+       clock_timestamp() AS now
+FROM (SELECT b.id, b.dataset, b.accepted, b.closed_at, b.traceparent,
+             (SELECT max(a.ended_at) FROM ops.pipeline_flow_audit a
+              WHERE a.flow_run_id = 'archive/' || b.dataset AND a.flow_name = $2) AS told_at
+      FROM ops.batches b
+      WHERE b.state = 'closed' AND b.archived_at IS NULL
+        AND b.closed_at < clock_timestamp() - make_interval(secs => $1)) late
+WHERE late.told_at IS NULL OR late.closed_at > late.told_at
+GROUP BY late.dataset
+"""
+
+_BACKLOGS: Final = """
+-- one row per place in the given list whose entry waits too long and wasn't told yet, as above
+SELECT waiting.place, clock_timestamp() AS now
+FROM unnest($1::int[], $2::text[], $3::timestamptz[]) AS waiting(place, run_id, appended_at)
+WHERE waiting.appended_at < clock_timestamp() - make_interval(secs => $4)
+  AND NOT EXISTS (SELECT FROM ops.pipeline_flow_audit a
+                  WHERE a.flow_run_id = waiting.run_id AND a.flow_name = $5
+                    AND a.ended_at >= waiting.appended_at)
 """
 
 _CLAIM: Final = """
@@ -135,22 +189,69 @@ class AuditStore:
                 dataset=row["dataset"],
                 status=row["status"],
                 accepted=row["accepted"],
-                closed_at=row["closed_at"],
+                since=row["since"],
                 now=row["now"],
                 generation=row["last_generation"],
                 verdict=row["verdict"],
                 broken=tuple(row["broken"]),
                 pinned=(row["pinned_reason"] or "no reason given") if row["is_pinned"] else None,
                 traceparent=row["traceparent"],
+                opened_by=row["opened_by"],
             )
             for row in await self._postgres.fetch(_OVERDUE, deadline)
         ]
 
-    async def overdue_counts(self, deadline: float) -> dict[str, int]:
-        """How many batches of each dataset are past the deadline now."""
-        return {
-            row["dataset"]: row["batches"] for row in await self._postgres.fetch(_OVERDUE_COUNTS, deadline)
-        }
+    async def open_too_long(self, seconds: float) -> list[Overdue]:
+        """Batches that landed something, are open for longer and were not told as such yet; at most 100."""
+        return [
+            Overdue(
+                batch_id=row["id"],
+                dataset=row["dataset"],
+                status=row["status"],
+                accepted=row["accepted"],
+                since=row["since"],
+                now=row["now"],
+                generation=None,
+                verdict=None,
+                broken=(),
+                pinned=None,
+                traceparent=row["traceparent"],
+                opened_by=row["opened_by"],
+            )
+            for row in await self._postgres.fetch(_OPEN_TOO_LONG, seconds, OPEN_FLOW)
+        ]
+
+    async def overdue_counts(self, deadline: float, *, open_for: float) -> dict[str, int]:
+        """How many batches of each dataset are closed, or open, for longer than they may be."""
+        rows = await self._postgres.fetch(_OVERDUE_COUNTS, deadline, open_for)
+        return {row["dataset"]: row["batches"] for row in rows}
+
+    async def unarchived(self, deadline: float) -> list[Unarchived]:
+        """Per dataset what missed the deadline (seconds after closing) for the archive and was not told yet."""
+        return [
+            Unarchived(
+                dataset=row["dataset"],
+                count=row["batches"],
+                batches=tuple(row["oldest"]),
+                rows=row["rows"],
+                since=row["since"],
+                now=row["now"],
+                traceparent=row["traceparent"],
+            )
+            for row in await self._postgres.fetch(_UNARCHIVED, deadline, ARCHIVE_FLOW)
+        ]
+
+    async def too_long_in_streams(self, waiting: Sequence[Backlog], deadline: float) -> list[Backlog]:
+        """Those whose oldest entry waits for longer than deadline, in seconds, and that were not told yet."""
+        rows = await self._postgres.fetch(
+            _BACKLOGS,
+            list(range(len(waiting))),
+            [stream_run(each.stream, each.group) for each in waiting],
+            [appended_at(each.first) for each in waiting],
+            deadline,
+            STREAM_FLOW,
+        )
+        return [replace(waiting[row["place"]], now=row["now"]) for row in rows]
 
     async def claim_alerts(self, limit: int) -> list[PendingAlert]:
         """Due alerts that no other sender has; each is ours for a minute."""

@@ -214,7 +214,7 @@ def late(**change: object) -> Overdue:
         "dataset": "orders",
         "status": "closed",
         "accepted": 1200,
-        "closed_at": NOON,
+        "since": NOON,
         "now": NOON + timedelta(seconds=301),
         "generation": None,
         "verdict": None,
