@@ -34,7 +34,11 @@ MODULES = sorted(
 )
 
 
-PURE = sorted([*ROOT.glob("services/*/domain.py"), *ROOT.glob("libs/contracts/*.py")])
+PURE = sorted(
+    path
+    for pattern in ("services/*/domain.py", "services/*/domain/**/*.py", "libs/contracts/*.py")
+    for path in ROOT.glob(pattern)
+)
 CLOCK_CHANCE_OR_OUTSIDE: Final = {"os", "secrets", "socket", "subprocess", "time"}
 """Modules that a pure one has no use for."""
 ONLY: Final = {
