@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ __all__ = ["Finding", "examine_disk", "examine_objects", "examine_postgres", "ex
 _GIB: Final = 1024**3
 _LOW_DISK: Final = 2 * _GIB
 _OLDEST_POSTGRES: Final = 150_000
+_LOSSY: Final = frozenset({"off", "local"})
+_TURN_ON: Final = "ALTER SYSTEM SET {} = on; SELECT pg_reload_conf()"
 
 _SETTINGS: Final = """
 -- one row per setting that durability rests on
@@ -50,38 +53,52 @@ async def examine_redis(bus: Bus) -> list[Finding]:
 
 
 async def examine_postgres(postgres: Postgres) -> list[Finding]:
-    """fsync, full_page_writes and synchronous_commit: without them a commit can be undone by a power loss."""
-    found = {row["name"]: row["setting"] for row in await postgres.fetch(_SETTINGS)}
-    return judge_postgres(found)
+    """fsync, full_page_writes and synchronous_commit: without them a commit can be undone by a power loss.
+
+    The platform's sessions ask for synchronous_commit themselves: that others don't get it is worth a warning.
+    """
+    ours = {row["name"]: row["setting"] for row in await postgres.fetch(_SETTINGS)}
+    theirs = await asyncio.to_thread(_of_any_session, postgres.url)
+    return judge_postgres(ours, theirs)
 
 
-def judge_postgres(settings: Mapping[str, str]) -> list[Finding]:
+def _of_any_session(url: str) -> dict[str, str]:
+    """What a session gets that asks for nothing."""
+    from libs.adapters.postgres.arrow import read_arrow
+
+    with read_arrow(url, _SETTINGS) as rows:
+        return {row["name"]: row["setting"] for row in rows.read_all().to_pylist()}
+
+
+def judge_postgres(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[Finding]:
+    """What the settings of the platform's sessions break, and those of any other."""
     findings = [
         Finding(
             check="postgres",
             state="problem",
-            detail=f"{name} is {settings[name]}: a commit can be lost",
-            fix=f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf()",
+            detail=f"{name} is {ours[name]}: a commit can be lost",
+            fix=_TURN_ON.format(name),
         )
         for name in ("fsync", "full_page_writes", "synchronous_commit")
-        if settings[name] in ("off", "local")
+        if ours[name] in _LOSSY
     ]
-    if int(settings["server_version_num"]) < _OLDEST_POSTGRES:
+    if int(ours["server_version_num"]) < _OLDEST_POSTGRES:
         findings.append(
             Finding(
                 check="postgres",
                 state="problem",
-                detail=f"PostgreSQL {settings['server_version']} is older than 15",
+                detail=f"PostgreSQL {ours['server_version']} is older than 15",
                 fix="PostgreSQL 15 or newer",
             )
         )
-    return findings or [
-        Finding(
-            check="postgres",
-            state="ok",
-            detail=f"PostgreSQL {settings['server_version']} keeps what it commits",
+    name = "synchronous_commit"
+    if theirs[name] in _LOSSY and ours[name] not in _LOSSY:
+        detail = (
+            f"{name} is {theirs[name]} but for the platform's own sessions: what others commit can be lost"
         )
-    ]
+        findings.append(Finding(check="postgres", state="warning", detail=detail, fix=_TURN_ON.format(name)))
+    kept = f"PostgreSQL {ours['server_version']} keeps what it commits"
+    return findings or [Finding(check="postgres", state="ok", detail=kept)]
 
 
 def examine_disk(folder: Path) -> Finding:
