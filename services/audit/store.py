@@ -190,7 +190,7 @@ class AuditStore:
                 status=row["status"],
                 accepted=row["accepted"],
                 since=row["since"],
-                now=row["now"],
+                seen_at=row["now"],
                 generation=row["last_generation"],
                 verdict=row["verdict"],
                 broken=tuple(row["broken"]),
@@ -210,7 +210,7 @@ class AuditStore:
                 status=row["status"],
                 accepted=row["accepted"],
                 since=row["since"],
-                now=row["now"],
+                seen_at=row["now"],
                 generation=None,
                 verdict=None,
                 broken=(),
@@ -235,7 +235,7 @@ class AuditStore:
                 batches=tuple(row["oldest"]),
                 rows=row["rows"],
                 since=row["since"],
-                now=row["now"],
+                seen_at=row["now"],
                 traceparent=row["traceparent"],
             )
             for row in await self._postgres.fetch(_UNARCHIVED, deadline, ARCHIVE_FLOW)
@@ -251,7 +251,7 @@ class AuditStore:
             deadline,
             STREAM_FLOW,
         )
-        return [replace(waiting[row["place"]], now=row["now"]) for row in rows]
+        return [replace(waiting[row["place"]], seen_at=row["now"]) for row in rows]
 
     async def claim_alerts(self, limit: int) -> list[PendingAlert]:
         """Due alerts that no other sender has; each is ours for a minute."""

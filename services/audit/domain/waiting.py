@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from libs.contracts.events import batch_subject, derived_id
@@ -35,7 +35,8 @@ OPEN_FLOW: Final = "deadline-open"
 ARCHIVE_FLOW: Final = "deadline-archive"
 STREAM_FLOW: Final = "deadline-stream"
 
-_LAST_MOMENT: Final = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MOMENT: Final = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class Overdue:
     status: str
     accepted: int
     since: datetime
-    now: datetime
+    seen_at: datetime
     generation: int | None
     verdict: str | None
     broken: tuple[str, ...]
@@ -72,7 +73,7 @@ class Unarchived:
     batches: tuple[uuid.UUID, ...]
     rows: int
     since: datetime
-    now: datetime
+    seen_at: datetime
     traceparent: str | None
 
 
@@ -80,8 +81,8 @@ class Unarchived:
 class Backlog:
     """Entries of a dataset's stream that a group has not handled.
 
-    first is the oldest one's id; pending are given out, unread never were (None: Redis can't tell). now is the
-    database's, as soon as it was asked.
+    first is the oldest one's id; pending are given out, unread never were (None: Redis can't tell). seen_at is by
+    the database's clock, once it was asked.
     """
 
     dataset: str
@@ -90,7 +91,7 @@ class Backlog:
     first: str
     pending: int
     unread: int | None
-    now: datetime | None = None
+    seen_at: datetime | None = None
 
 
 def deadline_step(late: Overdue, *, deadline: float, trace_id: str | None) -> Step:
@@ -101,7 +102,7 @@ def deadline_step(late: Overdue, *, deadline: float, trace_id: str | None) -> St
     is_open = late.status == "open"
     subject = batch_subject(late.batch_id)
     why, fix = _explanation(late)
-    waited = (late.now - late.since).total_seconds()
+    waited = (late.seen_at - late.since).total_seconds()
     standing = "still open {} s after it was opened" if is_open else "not published {} s after it closed"
     return Step(
         event_id=derived_id(late.batch_id, DEADLINE, f"{subject}/open" if is_open else subject),
@@ -109,7 +110,7 @@ def deadline_step(late: Overdue, *, deadline: float, trace_id: str | None) -> St
         run_id=str(late.batch_id),
         status="failed",
         started_at=late.since,
-        ended_at=late.now,
+        ended_at=late.seen_at,
         records=late.accepted,
         event_type=DEADLINE,
         metadata={
@@ -130,7 +131,7 @@ def deadline_step(late: Overdue, *, deadline: float, trace_id: str | None) -> St
 
 def unarchived_step(late: Unarchived, *, deadline: float, trace_id: str | None) -> Step:
     """The failed row of a dataset whose closed batches are not archived: one for all that wait together."""
-    waited = (late.now - late.since).total_seconds()
+    waited = (late.seen_at - late.since).total_seconds()
     fix = "drp status --health (is the archiver alive? does it reach the object store?)"
     return Step(
         event_id=derived_id(late.batches[0], DEADLINE, f"{batch_subject(late.batches[0])}/archive"),
@@ -138,7 +139,7 @@ def unarchived_step(late: Unarchived, *, deadline: float, trace_id: str | None) 
         run_id=archive_run(late.dataset),
         status="failed",
         started_at=late.since,
-        ended_at=late.now,
+        ended_at=late.seen_at,
         records=late.rows,
         event_type=DEADLINE,
         metadata={
@@ -159,7 +160,7 @@ def unarchived_step(late: Unarchived, *, deadline: float, trace_id: str | None) 
 def backlog_step(late: Backlog, *, deadline: float) -> Step:
     """The failed row of a stream whose oldest entries nobody handles: one for all that wait together."""
     since = appended_at(late.first)
-    now = late.now or since
+    now = late.seen_at or since
     unread = "an unknown number" if late.unread is None else f"{late.unread:,}"
     fix = f"drp status --health (is the {late.group} alive? what does its log say?)"
     return Step(
@@ -203,7 +204,8 @@ def stream_run(stream: str, group: str) -> str:
 
 def appended_at(entry_id: str) -> datetime:
     """When Redis appended the entry, UTC. A producer may have chosen an id that is no time: then the last there is."""
-    return datetime.fromtimestamp(min(int(entry_id.partition("-")[0]), _LAST_MOMENT) / 1000, tz=UTC)
+    milliseconds = min(int(entry_id.partition("-")[0]), _LAST_MOMENT)
+    return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def _explanation(late: Overdue) -> tuple[str, str]:

@@ -35,6 +35,7 @@ from services.audit.domain import (
     unreadable_step,
     webhook_body,
 )
+from services.audit.domain.waiting import appended_at
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BATCH = UUID("6f2d7c1e-8c5a-4b8e-9a35-0d1a3f1f0b01")
@@ -215,7 +216,7 @@ def late(**change: object) -> Overdue:
         "status": "closed",
         "accepted": 1200,
         "since": NOON,
-        "now": NOON + timedelta(seconds=301),
+        "seen_at": NOON + timedelta(seconds=301),
         "generation": None,
         "verdict": None,
         "broken": (),
@@ -256,7 +257,9 @@ def test_a_late_batch_says_where_it_is_and_what_to_do(batch: Overdue, why: str, 
 
 def test_a_late_batch_is_one_event_whoever_finds_it_and_whenever() -> None:
     one = deadline_step(late(), deadline=300, trace_id=None)
-    other = deadline_step(late(status="blocked", now=NOON + timedelta(hours=9)), deadline=300, trace_id=None)
+    other = deadline_step(
+        late(status="blocked", seen_at=NOON + timedelta(hours=9)), deadline=300, trace_id=None
+    )
     assert one.event_id == other.event_id
 
 
@@ -301,3 +304,8 @@ def test_retry_after_is_a_number_of_seconds_or_a_date(header: str | None, second
 
 def replace_struct(event: BatchClosed, **changes: int) -> BatchClosed:
     return msgspec.structs.replace(event, **changes)
+
+
+def test_a_stream_entry_says_when_it_was_appended_as_far_as_its_id_is_a_time() -> None:
+    assert appended_at("1772366400123-7") == NOON.replace(microsecond=123_000)
+    assert appended_at(f"{2**64 - 1}-0").year == 9999
