@@ -108,7 +108,7 @@ async def test_a_text_that_was_observed_is_kept_with_the_result_and_told_nowhere
 ) -> None:
     number = await bench.build(await bench.land([Order(PLANTED)]))
     known = Expectation(
-        "expect_column_distinct_values_to_equal_set", {"column": "source_order_id", "value_set": ["o-1"]}
+        "expect_column_most_common_value_to_be_in_set", {"column": "source_order_id", "value_set": ["o-1"]}
     )
     validator = validator_of(bench, judge, custom_rules=(a_rule("known", known),))
 
