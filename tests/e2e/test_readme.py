@@ -20,7 +20,7 @@ BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.
 
 
 def block(beginning: str) -> str:
-    (found,) = [text for text in BLOCKS if text.startswith(beginning)]
+    (found,) = [str(text) for text in BLOCKS if text.startswith(beginning)]
     return found
 
 
@@ -34,7 +34,10 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatfo
 
 def typed(platform: RunningPlatform, script: str) -> str:
     """Run lines in a shell, as typed in the project's folder; the first that fails fails the test."""
-    environment = {**platform.environment, "PATH": f"{Path(sys.executable).parent}:{platform.environment['PATH']}"}
+    environment = {
+        **platform.environment,
+        "PATH": f"{Path(sys.executable).parent}:{platform.environment['PATH']}",
+    }
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=ROOT,
@@ -63,12 +66,19 @@ def test_try_it(platform: RunningPlatform) -> None:
 
 def test_publish_from_anything(platform: RunningPlatform) -> None:
     if shutil.which("redis-cli") is None or shutil.which("curl") is None:
-        pytest.skip("no redis-cli or no curl on PATH: README's producers are NOT tested (apt-get install redis-tools curl)")
+        pytest.skip(
+            "no redis-cli or no curl on PATH: README's producers are NOT tested (apt-get install redis-tools curl)"
+        )
     typed(platform, block('eval "$(drp env)"'))
     platform.settle()
 
-    found = platform.ask("SELECT source_order_id, amount::VARCHAR AS amount FROM staging.orders WHERE customer_id = 'C-1'")
-    assert sorted((row["source_order_id"], row["amount"]) for row in found) == [("A-1", "19.90"), ("A-2", "5.00")]
+    found = platform.ask(
+        "SELECT source_order_id, amount::VARCHAR AS amount FROM staging.orders WHERE customer_id = 'C-1'"
+    )
+    assert sorted((row["source_order_id"], row["amount"]) for row in found) == [
+        ("A-1", "19.90"),
+        ("A-2", "5.00"),
+    ]
 
 
 def test_the_first_block_is_the_two_commands() -> None:
