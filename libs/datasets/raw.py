@@ -43,7 +43,7 @@ def raw_table_ddl(dataset: Dataset) -> str:
         f"    {quoted(name)} {kind}{'' if nullable else ' NOT NULL'}{_MODIFIERS.get(name, '')}"
         for name, kind, nullable in raw_columns(dataset)
     ]
-    body = ",\n".join([*lines, "    UNIQUE (source_system, event_id)"])
+    body = ",\n".join([*lines, "    UNIQUE (event_id, source_system)"])
     return (
         f"-- one row per accepted event of {dataset.name}\n"
         f"CREATE TABLE {dataset.raw_table} (\n{body}\n);\n"

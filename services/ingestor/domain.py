@@ -150,7 +150,9 @@ def in_landing_order(arrived: Iterable[Arrived], layout: Layout) -> list[LandedR
     Of the same identity the earliest in the stream comes first, and so is the one accepted.
     """
     rows = list(chain.from_iterable(entry.rows for entry in arrived))
-    rows.sort(key=itemgetter(layout.source, layout.event_id))
+    # twice by one text each, stably: half the time of once by both
+    rows.sort(key=itemgetter(layout.event_id))
+    rows.sort(key=itemgetter(layout.source))
     return rows
 
 

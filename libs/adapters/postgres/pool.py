@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -61,6 +61,8 @@ def _document(value: object) -> bytes:
 
 
 def _jsonb_out(value: object) -> bytes:
+    if type(value) is str:  # what a landing brings by the thousand
+        return _JSONB_VERSION + value.encode()
     return _JSONB_VERSION + _document(value)
 
 
@@ -174,7 +176,7 @@ async def copy_rows(
     connection: Connection,
     table: str,
     columns: Sequence[str],
-    rows: Sequence[Sequence[object]],
+    rows: Iterable[Sequence[object]],
     *,
     schema: str | None = None,
 ) -> None:

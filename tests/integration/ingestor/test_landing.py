@@ -66,6 +66,31 @@ async def test_a_re_send_is_a_duplicate_however_its_json_is_written(room: Room) 
     assert await room.balanced()
 
 
+async def test_after_repeats_a_while_passes_before_rows_are_taken_for_new_again(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A landing that RAW refuses half-way is paid for; a stream full of repeats must not pay each time."""
+    as_new = RawStore._land_as_new
+    assumed: list[bool] = []
+
+    async def seen(self: RawStore, connection, rows, batch_id):  # type: ignore[no-untyped-def]
+        landed = await as_new(self, connection, rows, batch_id)
+        assumed.append(landed is not None)
+        return landed
+
+    monkeypatch.setattr(RawStore, "_land_as_new", seen)
+    event = an_event()
+    for repeated in (event, event, event):
+        await room.land(an_entry(an_event(), repeated))
+    assert assumed == [True, False]
+    for _ in range(9):
+        await room.land(an_entry(an_event()))
+
+    assert assumed == [True, False, True]
+    assert await room.counts() == {"received": 15, "accepted": 13, "duplicate": 2}
+    assert await room.balanced()
+
+
 async def test_the_same_identity_with_another_payload_is_a_conflict_with_its_bytes_kept(room: Room) -> None:
     event = an_event("o-1", event_id="same")
     other = json.dumps(an_event("o-1", event_id="same", amount="99.00") | {"traceparent": TRACE}).encode()

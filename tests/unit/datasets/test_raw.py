@@ -77,5 +77,5 @@ def test_the_ddl_makes_the_table_of_the_design(orders: Dataset) -> None:
     assert "CREATE TABLE raw.orders_raw (" in ddl
     assert '"source_order_id" text NOT NULL' in ddl
     assert '"amount" numeric(12,2),' in ddl
-    assert "UNIQUE (source_system, event_id)" in ddl
+    assert "UNIQUE (event_id, source_system)" in ddl
     assert "ON raw.orders_raw (batch_id)" in ddl
