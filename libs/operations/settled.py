@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from libs.adapters.warehouse import Warehouse
 from libs.contracts.streams import DATASET_GROUPS, GROUPS
 from libs.datasets import Dataset
 from libs.errors import Transient
@@ -36,9 +38,18 @@ SELECT
 """
 
 
+_POINTED: Final = """
+-- one row per dataset: the file of the generation that readers are to see
+SELECT p.dataset, g.file FROM ops.warehouse_pointer p JOIN ops.generations g ON g.number = p.generation
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsettled:
-    """How much is unfinished, by kind. blocked batches wait for a person, not for time."""
+    """How much is unfinished, by kind. blocked batches wait for a person, not for time.
+
+    unlinked: warehouses whose link, which readers open, has yet to follow the pointer.
+    """
 
     in_flight: int
     open: int
@@ -46,18 +57,21 @@ class Unsettled:
     unarchived: int
     outbox: int
     blocked: int
+    unlinked: int = 0
 
     @property
     def waiting(self) -> bool:
-        return bool(self.in_flight or self.open or self.unpublished or self.unarchived or self.outbox)
+        waits = (self.in_flight, self.open, self.unpublished, self.unlinked, self.unarchived, self.outbox)
+        return any(waits)
 
     def __str__(self) -> str:
         parts = {
             "in flight": self.in_flight,
-            "open batches": self.open,
+            "open": self.open,
             "unpublished": self.unpublished,
+            "unlinked": self.unlinked,
             "unarchived": self.unarchived,
-            "events to announce": self.outbox,
+            "unannounced": self.outbox,
             "blocked": self.blocked,
         }
         return (
@@ -66,9 +80,18 @@ class Unsettled:
 
 
 async def unsettled(
-    postgres: Postgres, bus: Bus, datasets: Mapping[str, Dataset], *, archive: bool
+    postgres: Postgres,
+    bus: Bus,
+    datasets: Mapping[str, Dataset],
+    *,
+    archive: bool,
+    warehouses: Path | None = None,
 ) -> Unsettled:
-    """Look once. The streams are read first: what leaves them while we look is then seen in Postgres."""
+    """Look once. The streams are read first: what leaves them while we look is then seen in Postgres.
+
+    Args:
+        warehouses: the folder of the datasets' warehouses, if it is on this machine.
+    """
     groups = {dataset.stream: DATASET_GROUPS for dataset in datasets.values()} | GROUPS
     in_flight = sum([await _unhandled(bus, each) for each in await bus.overview(groups)])
     (row,) = await postgres.fetch(_STATE, archive)
@@ -76,10 +99,19 @@ async def unsettled(
         in_flight=in_flight,
         open=row["open"],
         unpublished=row["unpublished"] + row["candidates"] + row["rebuilds"],
+        unlinked=0 if warehouses is None else await _unlinked(postgres, warehouses),
         unarchived=row["unarchived"],
         outbox=row["outbox"],
         blocked=row["blocked"],
     )
+
+
+async def _unlinked(postgres: Postgres, warehouses: Path) -> int:
+    count = 0
+    for row in await postgres.fetch(_POINTED):
+        current = Warehouse(warehouses, row["dataset"]).current()
+        count += current is None or current.name != row["file"]
+    return count
 
 
 async def _unhandled(bus: Bus, stream: StreamOverview) -> int:
@@ -100,6 +132,7 @@ async def wait_until_settled(
     *,
     timeout: float,  # noqa: ASYNC109 - of many looks
     archive: bool = True,
+    warehouses: Path | None = None,
     on_progress: Callable[[Unsettled], None] = lambda _: None,
 ) -> Unsettled:
     """Wait until nothing but blocked batches is left.
@@ -107,13 +140,14 @@ async def wait_until_settled(
     Args:
         timeout: seconds.
         archive: whether batches and generations must be archived too.
+        warehouses: see unsettled.
 
     Raises:
         Transient: the time was up; says what was left.
     """
     deadline = asyncio.get_running_loop().time() + timeout
     while True:
-        now = await unsettled(postgres, bus, datasets, archive=archive)
+        now = await unsettled(postgres, bus, datasets, archive=archive, warehouses=warehouses)
         on_progress(now)
         if not now.waiting:
             return now

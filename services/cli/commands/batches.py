@@ -279,12 +279,14 @@ async def _wait_for_all(timeout: float, as_json: bool) -> bool:  # noqa: ASYNC10
     from libs.operations.settled import wait_until_settled
 
     async with operator() as platform:
+        warehouses = platform.settings.home / "warehouse"
         left = await wait_until_settled(
             await platform.postgres(),
             await platform.bus(),
             platform.datasets,
             timeout=timeout,
             archive=platform.settings.archive != "off",
+            warehouses=warehouses if warehouses.is_dir() else None,
             on_progress=_progress(),
         )
     if as_json:

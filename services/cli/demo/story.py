@@ -238,6 +238,7 @@ class Story:
             await self._platform.bus(),
             self._platform.datasets,
             timeout=SETTLE_WITHIN,
+            warehouses=self._home / "warehouse",
         )
         return left.blocked
 

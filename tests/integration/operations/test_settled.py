@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from libs.adapters.bus import Bus
+from libs.adapters.warehouse import Warehouse
 from libs.contracts.streams import BATCHES
 from libs.errors import Transient
 from libs.operations.settled import Unsettled, unsettled, wait_until_settled
@@ -82,7 +84,7 @@ async def test_a_batch_goes_from_open_to_published_and_archived(works: Works, bu
     await works.ingestor.landing.drain()
     found = await look(works, bus)
     assert (found.open, found.unpublished, found.unarchived, found.outbox) == (0, 1, 1, 1)
-    assert str(found) == "1 unpublished, 1 unarchived, 1 events to announce"
+    assert str(found) == "1 unpublished, 1 unarchived, 1 unannounced"
 
     await works.archive()
     await works.transformer.main.tend()
@@ -145,5 +147,30 @@ async def test_waiting_tells_what_is_left_and_ends_when_all_is_done(works: Works
 
 async def test_when_the_time_is_up_it_says_what_was_left(works: Works, bus: Bus) -> None:
     await works.land(*orders_placed(2))
-    with pytest.raises(Transient, match=r"not settled within 0.1 s: 1 unpublished, 1 unarchived, 1 events"):
+    with pytest.raises(Transient, match=r"not settled within 0.1 s: 1 unpublished, 1 unarchived, 1 unannounced"):
         await wait_until_settled(works.postgres, bus, {"orders": works.dataset}, timeout=0.1)
+
+
+async def test_readers_whose_link_has_yet_to_follow_the_pointer_are_waited_for(
+    works: Works, bus: Bus, tmp_path: Path
+) -> None:
+    warehouse = Warehouse(tmp_path, "orders")
+    for file in ("gen-000001-1.duckdb", "gen-000002-1.duckdb"):
+        warehouse.prepare(file).write_bytes(b"")
+    warehouse.point_current_at("gen-000001-1.duckdb")
+    await works.postgres.execute(
+        """
+        WITH made AS (
+            INSERT INTO ops.generations (number, dataset, state, kind, plan_hash, cause, file, archive_state)
+            VALUES (2, 'orders', 'published', 'full', 'p', gen_random_uuid(), 'gen-000002-1.duckdb', 'stored')
+            RETURNING number, dataset
+        )
+        INSERT INTO ops.warehouse_pointer (dataset, generation, version) SELECT dataset, number, 1 FROM made
+        """
+    )
+    datasets = {"orders": works.dataset}
+
+    found = await unsettled(works.postgres, bus, datasets, archive=True, warehouses=tmp_path)
+    assert (found.waiting, str(found)) == (True, "1 unlinked")
+    warehouse.point_current_at("gen-000002-1.duckdb")
+    assert await unsettled(works.postgres, bus, datasets, archive=True, warehouses=tmp_path) == NOTHING
