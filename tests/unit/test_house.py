@@ -47,7 +47,8 @@ ONLY: Final = {
 }
 """What a pure module may use of a module: not its hidden state, and not what differs from call to call."""
 NOW: Final = {"now", "utcnow", "today"}
-"""Methods of datetime and date that read the clock."""
+DATES: Final = {"datetime:datetime", "datetime:date"}
+"""Methods that read the clock, and the types that have them."""
 
 
 def test_every_event_has_a_stream_and_every_stream_a_group() -> None:
@@ -203,7 +204,8 @@ def _is_impure(node: ast.Attribute | ast.Call, names: dict[str, str]) -> bool:
         seeded = node.args or node.keywords
         return not seeded and _origin(node.func, names) == "random:Random"
     module, _, member = _origin(node, names).partition(":")
-    return node.attr in NOW or not _allowed(module, member)
+    reads_clock = node.attr in NOW and _origin(node.value, names) in DATES
+    return reads_clock or not _allowed(module, member)
 
 
 def _origin(node: ast.expr, names: dict[str, str]) -> str:
