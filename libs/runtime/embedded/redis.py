@@ -31,7 +31,7 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        return f"redis://:{self._secret()}@127.0.0.1:{self.port}/0"
+        return f"redis://default:{self._secret()}@127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int | None:
