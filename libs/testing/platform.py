@@ -134,24 +134,17 @@ class RunningPlatform:
 
         async def wait(stores: Stores) -> int:
             left = await wait_until_settled(
-                stores.postgres, stores.bus, self.datasets, timeout=_SETTLE, archive=archive
+                stores.postgres,
+                stores.bus,
+                self.datasets,
+                timeout=_SETTLE,
+                archive=archive,
+                warehouses=self.home / "warehouse",
             )
-            # The link that readers open follows the pointer, a moment later.
-            await until(lambda: self._readers_are_there(stores.postgres))
             return left.blocked
 
         blocked = self.with_stores(wait)
         assert bool(blocked) == (expect == 3), f"{blocked} batches are blocked"  # noqa: S101 - a test's own check
-
-    async def _readers_are_there(self, postgres: Postgres) -> bool:
-        published = await postgres.fetch(
-            "SELECT p.dataset, g.file FROM ops.warehouse_pointer p JOIN ops.generations g ON g.number = p.generation"
-        )
-        return all(self._linked(row["dataset"]) == row["file"] for row in published)
-
-    def _linked(self, dataset: str) -> str | None:
-        current = Warehouse(self.home / "warehouse", dataset).current()
-        return None if current is None else current.name
 
     def ledger(self, dataset: str = "orders") -> LedgerReport:
         """The dataset's ledger, counted again."""
