@@ -28,6 +28,9 @@ SERVICES: Final = {
 
 PREFERRED_PORTS: Final = {"generator": 8000, "console": 8080}
 
+NICENESS: Final = {"transformer": 10, "validator": 10, "archiver": 10}
+"""On one machine landing goes first: what it falls behind with its producers wait for, these catch up."""
+
 RELATIVE_TO_CALLER: Final = ("DRP_DATASETS_DIR",)
 OF_ONE_PROCESS: Final = frozenset({"DRP_CONSUMER", "DRP_HTTP_HOST", "DRP_HTTP_PORT", "DRP_LOG_FORMAT"})
 
@@ -118,6 +121,8 @@ def service_child(home: Path, name: str, module: str, environment: Mapping[str, 
         "DRP_CONSUMER": f"{name}-1",
         "DRP_LOG_FORMAT": "json",
     }
+    if name in NICENESS:
+        own["DRP_NICENESS"] = os.environ.get("DRP_NICENESS") or str(NICENESS[name])
     # -P: the folder that we happen to be in is no place to import from.
     command = [sys.executable, "-P", "-m", module]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Process", "free_port", "next_free_port", "wait_for_end"]
+__all__ = ["Process", "free_port", "give_way", "next_free_port", "wait_for_end"]
 
 LOWEST_PORT: Final = 15_000
 
@@ -58,6 +59,15 @@ def wait_for_end(processes: list[Process], *, timeout: float) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def give_way(niceness: int) -> None:
+    """Leave the processors to other processes that want them, from 0 (nobody) to 19."""
+    if niceness:
+        os.nice(niceness)
+        # A Linux that groups processes by session weighs the sessions against each other, each at 0.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def free_port() -> int:

@@ -59,6 +59,7 @@ from libs.runtime.health import Check, Health
 from libs.runtime.http import HttpServer
 from libs.runtime.loops import Loop
 from libs.runtime.platform import Platform
+from libs.runtime.processes import give_way
 from libs.runtime.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Service:
         """Boot, run, drain, exit: 0 after a signal, 1 if something broke."""
         # FastStream's own supervisor would restart a refused reader in a hot loop.
         os.environ.setdefault("FASTSTREAM_SUPERVISOR_DISABLED", "1")
+        give_way(self.settings.niceness)
         loop = _new_loop()
         asyncio.set_event_loop(loop)
         code = loop.run_until_complete(self._live())

@@ -79,6 +79,10 @@ class ServiceSettings(BaseSettings):
 
     log_format: Literal["auto", "json", "text"] = "auto"
 
+    niceness: int = Field(default=0, ge=0, le=19)
+    """How much this process leaves the processors to others that want them. `drp up` has what comes after landing
+    give way to it: under load orders are taken first, and readers see them later."""
+
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)

@@ -69,3 +69,19 @@ def test_an_embedded_replica_keeps_its_name(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(child.daemon, "start", lambda _, **told: started.append(told))
     child.start()
     assert started[0]["env"]["DRP_CONSUMER"] == "audit-1"
+
+
+def environment_of(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    started: list[dict[str, dict[str, str]]] = []
+    child = service_child(HOME, name, f"services.{name}.app", {})
+    monkeypatch.setattr(child.daemon, "start", lambda _, **told: started.append(told))
+    child.start()
+    return started[0]["env"]
+
+
+def test_what_comes_after_landing_gives_way_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "DRP_NICENESS" not in environment_of("ingestor", monkeypatch)
+    assert int(environment_of("transformer", monkeypatch)["DRP_NICENESS"]) > 0
+
+    monkeypatch.setenv("DRP_NICENESS", "0")
+    assert environment_of("transformer", monkeypatch)["DRP_NICENESS"] == "0"

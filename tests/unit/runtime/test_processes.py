@@ -40,3 +40,11 @@ def test_there_is_no_process_of_a_free_number() -> None:
 
 def test_we_are_the_same_all_along() -> None:
     assert Process.of(os.getpid()) == Process.of(os.getpid())
+
+
+def test_a_process_gives_way_as_told() -> None:
+    code = "import os; from libs.runtime.processes import give_way; give_way(3); print(os.nice(0))"
+    already = os.nice(0)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert int(done.stdout) == min(19, already + 3)
