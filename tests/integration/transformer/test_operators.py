@@ -258,6 +258,21 @@ async def test_an_accepted_generation_is_published_though_the_gate_blocked_it(ro
     assert (row["verdict"], row["override_reason"]) == ("fail", "the customer said so")
 
 
+async def test_an_accepted_generation_that_was_rolled_back_is_built_and_judged_anew(room: Room) -> None:
+    await room.publish(orders("a"))
+    await room.land(*orders("b"))
+    await room.main.tend()
+    await accepted(room, await room.judge("fail"))
+    await room.main.tend()
+    await rolled_back(room)
+    await act(room, lambda connection: resume(connection, "orders", actor="me"))
+    await room.main.tend()
+    again = await room.judge("fail")
+    await room.main.tend()
+    assert (await room.generation(again))["state"] == "blocked"
+    assert await room.seen() == ["a"]
+
+
 async def test_what_was_not_judged_or_no_longer_fits_is_not_accepted(room: Room) -> None:
     published = await room.publish(orders("a"))
     with pytest.raises(Permanent, match="it is published"):
