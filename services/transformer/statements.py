@@ -54,7 +54,8 @@ SELECT id, kind, requested_at FROM ops.rebuild_requests WHERE dataset = $1 AND g
 TRIED: Final = """
 -- one row per earlier generation of the same plan; what the gate said of one that was published all the same, and
 -- rolled back, does not stand in the way of the next
-SELECT attempt, CASE WHEN published_at IS NULL THEN verdict END AS verdict, state = 'abandoned' AND error IS NOT NULL AS failed,
+SELECT attempt, CASE WHEN published_at IS NULL THEN verdict END AS verdict,
+       state = 'abandoned' AND error IS NOT NULL AS failed,
        coalesce(verdict_at, lease_until, started_at) AS ended_at
 FROM ops.generations WHERE dataset = $1 AND plan_hash = $2
 """
