@@ -147,7 +147,9 @@ async def test_waiting_tells_what_is_left_and_ends_when_all_is_done(works: Works
 
 async def test_when_the_time_is_up_it_says_what_was_left(works: Works, bus: Bus) -> None:
     await works.land(*orders_placed(2))
-    with pytest.raises(Transient, match=r"not settled within 0.1 s: 1 unpublished, 1 unarchived, 1 unannounced"):
+    with pytest.raises(
+        Transient, match=r"not settled within 0.1 s: 1 unpublished, 1 unarchived, 1 unannounced"
+    ):
         await wait_until_settled(works.postgres, bus, {"orders": works.dataset}, timeout=0.1)
 
 
