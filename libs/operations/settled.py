@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from libs.adapters.bus import Bus, StreamOverview
     from libs.adapters.postgres import Postgres
 
-__all__ = ["Unsettled", "unsettled", "wait_until_settled"]
+__all__ = ["Unsettled", "unsettled", "wait_for_link", "wait_until_settled"]
 
 _EVERY: Final = 0.2
 
@@ -123,6 +123,24 @@ async def _unhandled(bus: Bus, stream: StreamOverview) -> int:
         else:  # Redis can't tell: it is counted
             counts.append(sum([1 async for _ in bus.unhandled(stream.stream, group.name)]))
     return max(counts)
+
+
+async def wait_for_link(postgres: Postgres, warehouses: Path, *, timeout: float = 10.0) -> None:  # noqa: ASYNC109
+    """Wait until what readers open is what Postgres says they see.
+
+    Args:
+        warehouses: the folder of the datasets' warehouses.
+        timeout: seconds.
+
+    Raises:
+        Transient: the time was up.
+    """
+    deadline = asyncio.get_running_loop().time() + timeout
+    while await _unlinked(postgres, warehouses):
+        if asyncio.get_running_loop().time() > deadline:
+            what = f"what readers open in {warehouses} is not what they are to see"
+            raise Transient(what, why="no transformer has moved the link", fix="drp status")
+        await asyncio.sleep(_EVERY)
 
 
 async def wait_until_settled(

@@ -74,6 +74,12 @@ class Operator:
         """
         return None if name is None else self.dataset(name).name
 
+    @property
+    def warehouses(self) -> Path | None:
+        """Where every dataset's warehouse lies, if that is on this machine."""
+        folder = self.settings.home / "warehouse"
+        return folder if folder.is_dir() else None
+
     def warehouse(self, name: str | None) -> Warehouse:
         from libs.adapters.warehouse import Warehouse
 

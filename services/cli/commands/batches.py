@@ -259,12 +259,16 @@ def wait(
 
 async def _wait_for_one(batch: str, timeout: float, as_json: bool) -> bool:  # noqa: ASYNC109 - of many looks
     """Whether it was blocked."""
+    from libs.operations.settled import wait_for_link
+
     async with operator() as platform:
         postgres = await platform.postgres()
         batch_id = await reading.find_batch_id(postgres, batch)
         status = await reading.wait_for_batch(
             postgres, batch_id, timeout=timeout, archive=platform.settings.archive != "off"
         )
+        if (warehouses := platform.warehouses) is not None:
+            await wait_for_link(postgres, warehouses)
     if as_json:
         write_json({"batch": batch_id, "status": status})
     else:
@@ -279,14 +283,13 @@ async def _wait_for_all(timeout: float, as_json: bool) -> bool:  # noqa: ASYNC10
     from libs.operations.settled import wait_until_settled
 
     async with operator() as platform:
-        warehouses = platform.settings.home / "warehouse"
         left = await wait_until_settled(
             await platform.postgres(),
             await platform.bus(),
             platform.datasets,
             timeout=timeout,
             archive=platform.settings.archive != "off",
-            warehouses=warehouses if warehouses.is_dir() else None,
+            warehouses=platform.warehouses,
             on_progress=_progress(),
         )
     if as_json:

@@ -14,7 +14,7 @@ from libs.adapters.bus import Bus
 from libs.adapters.warehouse import Warehouse
 from libs.contracts.streams import BATCHES
 from libs.errors import Transient
-from libs.operations.settled import Unsettled, unsettled, wait_until_settled
+from libs.operations.settled import Unsettled, unsettled, wait_for_link, wait_until_settled
 from libs.operations.warehouse import request_rebuild
 from tests.integration.archiver.works import Works, an_entry, an_event, orders_placed
 
@@ -174,5 +174,9 @@ async def test_readers_whose_link_has_yet_to_follow_the_pointer_are_waited_for(
 
     found = await unsettled(works.postgres, bus, datasets, archive=True, warehouses=tmp_path)
     assert (found.waiting, str(found)) == (True, "1 unlinked")
+    with pytest.raises(Transient, match="no transformer has moved the link"):
+        await wait_for_link(works.postgres, tmp_path, timeout=0.1)
+    waiting = asyncio.create_task(wait_for_link(works.postgres, tmp_path))
     warehouse.point_current_at("gen-000002-1.duckdb")
+    await waiting
     assert await unsettled(works.postgres, bus, datasets, archive=True, warehouses=tmp_path) == NOTHING
