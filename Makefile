@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 UV := .venv/bin/uv --system-certs
-COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --all-extras
+COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -41,7 +41,7 @@ check: .venv/installed-dev ## ruff, mypy --strict, import contracts, unit tests
 	.venv/bin/pytest -q tests/unit
 
 lock: .venv/bin/uv ## resolve the lock files again
-	$(UV) $(COMPILE) --group build pyproject.toml --output-file requirements.lock
-	$(UV) $(COMPILE) --group dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
+	$(UV) $(COMPILE) --extra embedded --group build pyproject.toml --output-file requirements.lock
+	$(UV) $(COMPILE) --all-extras --group dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
 
 .PHONY: help install demo up test check lock
