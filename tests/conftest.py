@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -24,6 +25,12 @@ from libs.runtime.processes import free_port
 from libs.testing.servers import RestartableRedis, S3Endpoint
 
 NUMBERS = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """A shell starts what it puts into the background deaf to Ctrl-C, and so would be all that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
