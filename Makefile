@@ -24,13 +24,22 @@ install: .venv/installed ## .venv with the drp command, from the lock
 	$(UV) pip install --requirements requirements-dev.lock
 	@touch $@
 
+# Prefect's server and the platform need different versions of FastAPI
+.venv-prefect/installed: .venv/installed requirements-prefect.lock
+	$(UV) venv --quiet --clear --python .venv/bin/python .venv-prefect
+	$(UV) pip install --quiet --python .venv-prefect/bin/python --requirements requirements-prefect.lock
+	$(UV) pip install --quiet --python .venv-prefect/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+prefect: .venv-prefect/installed ## .venv-prefect with the flows of deploy/prefect, for those who keep Prefect
+
 demo: install ## the whole story on the embedded platform, with a measured report
 	.venv/bin/drp demo
 
 up: install ## the embedded platform, until Ctrl-C
 	.venv/bin/drp up
 
-test: .venv/installed-dev ## the whole suite, against real servers
+test: .venv/installed-dev .venv-prefect/installed ## the whole suite, against real servers
 	.venv/bin/pytest -n 2 --dist loadfile
 
 check: .venv/installed-dev ## ruff, mypy --strict, import contracts, unit tests
@@ -42,6 +51,7 @@ check: .venv/installed-dev ## ruff, mypy --strict, import contracts, unit tests
 
 lock: .venv/bin/uv ## resolve the lock files again
 	$(UV) $(COMPILE) --extra embedded --group build pyproject.toml --output-file requirements.lock
-	$(UV) $(COMPILE) --all-extras --group dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
+	$(UV) $(COMPILE) --extra embedded --group dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
+	$(UV) $(COMPILE) --extra prefect --group build pyproject.toml --output-file requirements-prefect.lock
 
-.PHONY: help install demo up test check lock
+.PHONY: help install prefect demo up test check lock

@@ -98,7 +98,7 @@ def test_nothing_has_a_name_that_says_nothing() -> None:
 
 
 def test_locks_pin_by_hash_and_name_no_address() -> None:
-    for name in ("requirements.lock", "requirements-dev.lock"):
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-prefect.lock"):
         text = (ROOT / name).read_text()
         assert "://" not in text
         assert len(re.findall(r"^[a-z0-9].*==", text, re.M)) <= text.count("--hash=sha256:")
