@@ -168,6 +168,7 @@ def setup(
     log_format: LogFormat = "auto",
     log_level: str = "INFO",
     instance: str | None = None,
+    logs: bool = True,
 ) -> Telemetry:
     """Start traces and logs of this process. Called again, the newest counts.
 
@@ -175,8 +176,10 @@ def setup(
         service: its name in traces and logs, e.g. `ingestor`.
         endpoint: base URL of an OTLP/HTTP receiver; None sends no span.
         instance: tells replicas apart; default is host and process id.
+        logs: False in a process whose logs are another's.
     """
-    configure_logs(service, log_format=log_format, level=log_level)
+    if logs:
+        configure_logs(service, log_format=log_format, level=log_level)
     resource = Resource.create(
         {
             "service.name": service,

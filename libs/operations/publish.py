@@ -58,6 +58,8 @@ async def publish_file(
     rate: float | None = None,
     limit: int = 1_000,
     on_progress: Callable[[int], None] | None = None,
+    on_entries: Callable[[Sequence[str]], None] | None = None,
+    attributes: Mapping[str, str] | None = None,
 ) -> Published:
     """Publish a CSV, JSON Lines or Parquet file, gzip too.
 
@@ -68,6 +70,8 @@ async def publish_file(
         rate: events a second, at most.
         limit: entries that may wait in the stream; beyond it this waits, ten minutes at most.
         on_progress: called with how many events the stream has so far.
+        on_entries: called with the ids of the stream's entries, as it acknowledges them.
+        attributes: more that the span of the publishing shall tell.
 
     Raises:
         Permanent: the file, or its columns, can't be used; nothing, or a first part, was published.
@@ -78,8 +82,8 @@ async def publish_file(
     envelope = _Envelope.of(dataset, named, time)
     began = clock.monotonic()
     events = unreadable = entries = 0
-    attributes = {"drp.dataset": dataset.name, "drp.file": path.name}
-    with span("publish", root=True, attributes=attributes) as this:
+    told = {"drp.dataset": dataset.name, "drp.file": path.name, **(attributes or {})}
+    with span("publish", root=True, attributes=told) as this:
         async with aclosing(_read_ahead(read_rows(path, layout))) as chunks:
             async for chunk in chunks:
                 for documents in _trips(envelope.documents(chunk)):
@@ -91,6 +95,8 @@ async def publish_file(
                     entries += len(entry_ids)
                     if on_progress is not None:
                         on_progress(events)
+                    if on_entries is not None:
+                        on_entries(entry_ids)
                     await _keep_pace(rate, events, began)
                 unreadable += len(chunk.unreadable)
         this.set({"drp.events": events, "drp.unreadable": unreadable})

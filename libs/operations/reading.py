@@ -31,6 +31,7 @@ __all__ = [
     "quality_results",
     "quarantine",
     "quarantined_event",
+    "unpublished_batches",
     "wait_for_batch",
     "wait_until_closed",
 ]
@@ -78,6 +79,12 @@ SELECT id FROM ops.batches WHERE starts_with(id::text, $1) ORDER BY opened_at DE
 _WAITED_FOR = """
 -- one row: where the batch is
 SELECT status, archived_at IS NOT NULL AS archived FROM ops.batch_status WHERE id = $1
+"""
+
+_UNPUBLISHED = """
+-- one row per closed batch that readers are to see and don't yet, those that the gate blocked too
+SELECT id FROM ops.batch_status
+WHERE dataset = $1 AND status IN ('closed', 'building', 'built', 'passed', 'blocked') ORDER BY closed_at DESC, id
 """
 
 _STILL_OPEN = """
@@ -180,6 +187,11 @@ async def batches(
     postgres: Postgres, *, dataset: str | None = None, status: str | None = None, limit: int = 50
 ) -> list[Record]:
     return [dict(row) for row in await postgres.fetch(_BATCHES, dataset, status, limit)]
+
+
+async def unpublished_batches(postgres: Postgres, dataset: str) -> list[uuid.UUID]:
+    """Closed batches that readers are to see and don't yet, those that the gate blocked too; newest first."""
+    return [row["id"] for row in await postgres.fetch(_UNPUBLISHED, dataset)]
 
 
 async def find_batch_id(postgres: Postgres, text: str) -> uuid.UUID:

@@ -10,7 +10,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from libs.adapters import telemetry
 from libs.adapters.bus import Bus, Entry, RoomExceeded
 from libs.datasets import Dataset, load_dataset, load_datasets
 from libs.errors import Permanent
@@ -63,6 +67,21 @@ async def test_every_real_order_arrives_to_the_cent(bus: Bus, orders: Dataset) -
     assert first["event_time"] == datetime(1997, 1, 1, tzinfo=UTC)
     assert first["origin"] == "backfill"
     assert msgspec.json.decode(str(first["raw_payload"]))["quantity"] == "1"
+
+
+async def test_entries_are_told_as_the_stream_acknowledges_them(
+    bus: Bus, orders: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    monkeypatch.setattr(telemetry._current, "provider", provider)
+    told: list[str] = []
+    await publish_file(bus, orders, CDNOW, on_entries=told.extend, attributes={"shop.run": "7"})
+    assert told == [entry.id for entry in await entries_of(bus, orders)]
+    (publishing,) = spans.get_finished_spans()
+    assert publishing.attributes is not None
+    assert (publishing.attributes["shop.run"], publishing.attributes["drp.events"]) == ("7", 69_659)
 
 
 async def test_publishing_twice_makes_the_same_events(bus: Bus, orders: Dataset, tmp_path: Path) -> None:

@@ -127,6 +127,19 @@ async def test_a_blocked_batch_shows_the_rules_that_stopped_it_and_no_others(wor
     assert [row["rule"] for row in found["broken_rules"]] == ["broken", "crashed"]
 
 
+async def test_what_readers_lack_is_listed_newest_first_with_what_is_blocked(works: Works) -> None:
+    await works.land(*orders_placed(2))
+    await works.publish()
+    blocked = (await works.land(*orders_placed(3, start=10)))["id"]
+    await works.transformer.main.tend()
+    await works.transformer.judge("fail")
+    later = (await works.land(*orders_placed(1, start=20)))["id"]
+    await works.ingestor.land(an_entry(*orders_placed(1, start=30)))  # in a batch that is still open
+
+    assert await reading.unpublished_batches(works.postgres, "orders") == [later, blocked]
+    assert await reading.unpublished_batches(works.postgres, "payments") == []
+
+
 async def test_a_batch_that_is_not_there_is_said(works: Works) -> None:
     unknown = uuid.uuid4()
     for look in (reading.batch(works.postgres, unknown), waited(works, unknown)):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from libs.adapters import telemetry
 from libs.adapters.logs import LogFormat, configure_logs
 from libs.adapters.telemetry import span
 
@@ -106,3 +107,13 @@ def test_probes_and_scrapes_are_not_logged(capsys: pytest.CaptureFixture[str]) -
     configure_logs("ingestor", log_format="json")
     logging.getLogger("uvicorn.access").info('GET /livez "200"')
     assert capsys.readouterr().err == ""
+
+
+def test_logs_that_are_another_programs_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry._current, "provider", None)
+    root = logging.getLogger()
+    before = list(root.handlers)
+    telemetry.setup("flows", logs=False).shutdown()
+    assert root.handlers == before
+    telemetry.setup("flows").shutdown()
+    assert root.handlers != before
