@@ -125,7 +125,7 @@ _GENERATIONS = """
 SELECT g.number, g.dataset, g.state, (p.generation IS NOT DISTINCT FROM g.number) AS current, g.kind, g.parent,
        g.verdict, g.staged, g.rejected, g.superseded, g.raw_rows, g.bytes, g.file, g.sha256, g.staging_hash,
        g.analytics_hash, g.watermark, g.started_at, g.built_at, g.published_at, g.archive_state, g.override_reason,
-       g.error
+       g.error, CASE WHEN p.generation = g.number THEN p.pinned_reason END AS pinned
 FROM ops.generations g LEFT JOIN ops.warehouse_pointer p USING (dataset)
 WHERE ($1::text IS NULL OR g.dataset = $1) AND ($2::bigint IS NULL OR g.number = $2)
 ORDER BY g.number DESC LIMIT $3

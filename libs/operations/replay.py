@@ -78,7 +78,9 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     """What was published, or with dry_run would have been.
 
     batches are those with events; entries are of the stream. too_large: events that jsonb's writing has made
-    larger than an event may be; they were not published, and stand in RAW and the archive as before.
+    larger than an event may be; they were not published, and stand in RAW and the archive as before. refused:
+    events of these batches that the archive keeps as quarantined, in refused_documents; published again they
+    would be quarantined again, each time. Both are told of source `archive` only.
     """
 
     source: str
@@ -87,6 +89,8 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     events: int
     entries: int
     too_large: int
+    refused: int
+    refused_documents: list[str]
     seconds: float
     traceparent: str | None
 
@@ -101,6 +105,11 @@ class _Batch:
     closed_at: datetime
     traceparent: str | None
     manifest: BatchManifest | None = None
+
+    @property
+    def refused(self) -> list[ArchivedObject]:
+        documents = [] if self.manifest is None else self.manifest.objects
+        return [document for document in documents if document.kind == "quarantine"]
 
 
 async def replay(
@@ -131,11 +140,24 @@ async def replay(
     """
     began = time.monotonic()
     chosen = [each for name, each in datasets.items() if dataset is None or name == dataset]
-    plan = await _plan(postgres, objects, chosen, source, selection)
+    selected = await _selected(postgres, objects, chosen, source, selection)
+    plan = [batch for batch in selected if batch.events]
+    refused = [document for batch in selected for document in batch.refused]
     total = sum(batch.events for batch in plan)
+    done = Replayed(
+        source=source,
+        dry_run=dry_run,
+        batches=len(plan),
+        events=total,
+        entries=sum(-(-batch.events // PER_ENTRY) for batch in plan),
+        too_large=0,
+        refused=sum(document.records for document in refused),
+        refused_documents=[document.key for document in refused],
+        seconds=time.monotonic() - began,
+        traceparent=None,
+    )
     if dry_run or not plan:
-        entries = sum(-(-batch.events // PER_ENTRY) for batch in plan)
-        return _replayed(source, plan, total, entries, 0, began, dry_run=dry_run, traceparent=None)
+        return done
     links = [batch.traceparent for batch in plan if batch.traceparent][:_LINKS]
     attributes = {"drp.source": source, "drp.batches": len(plan)}
     with span("replay", root=True, links=links, attributes=attributes) as step:
@@ -144,14 +166,12 @@ async def replay(
             await run.publish(batch)
         step.set({"drp.events": run.events, "drp.entries": run.entries})
     PRODUCED_EVENTS.labels("replay").inc(run.events)
-    return _replayed(
-        source,
-        plan,
-        run.events,
-        run.entries,
-        run.too_large,
-        began,
-        dry_run=False,
+    return msgspec.structs.replace(
+        done,
+        events=run.events,
+        entries=run.entries,
+        too_large=run.too_large,
+        seconds=time.monotonic() - began,
         traceparent=step.traceparent,
     )
 
@@ -193,7 +213,7 @@ def accepted_document(manifest: BatchManifest) -> ArchivedObject:
     raise Permanent(f"the manifest of batch {manifest.batch_id} names no document", fix="drp archive verify")
 
 
-async def _plan(
+async def _selected(
     postgres: Postgres,
     objects: Objects | None,
     datasets: Sequence[Dataset],
@@ -213,7 +233,7 @@ async def _plan(
             f"batch {min(missing)} is not {'archived' if source == 'archive' else 'there, or not closed'}",
             fix="drp batches ls" if source == "raw" else "drp archive ls; or --from raw",
         )
-    taken = [batch for batch in known if batch.events and selection.takes(batch.id, batch.closed_at)]
+    taken = [batch for batch in known if selection.takes(batch.id, batch.closed_at)]
     return sorted(taken, key=lambda batch: (batch.closed_at, batch.id))
 
 
@@ -299,26 +319,3 @@ async def _raw_lines(
 
 def _in_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-def _replayed(
-    source: str,
-    plan: Sequence[_Batch],
-    events: int,
-    entries: int,
-    too_large: int,
-    began: float,
-    *,
-    dry_run: bool,
-    traceparent: str | None,
-) -> Replayed:
-    return Replayed(
-        source=source,
-        dry_run=dry_run,
-        batches=len(plan),
-        events=events,
-        entries=entries,
-        too_large=too_large,
-        seconds=time.monotonic() - began,
-        traceparent=traceparent,
-    )

@@ -22,6 +22,9 @@ __all__ = ["Database"]
 _GENERATION: Final = "warehouse"
 """The catalog that a generation is attached as, whatever its file is called."""
 
+_STORAGE: Final = "v1.0.0"
+"""Files are written so that every DuckDB since 1.0 opens them: people read with tools that lag behind ours."""
+
 
 class Database:
     """A connection to one database file, or to memory.
@@ -48,7 +51,10 @@ class Database:
         Args:
             memory_limit: as DuckDB reads it, e.g. `2GB`; what is more goes to a folder beside the file.
         """
-        settings: dict[str, str] = {"preserve_insertion_order": "false"}
+        settings: dict[str, str] = {
+            "preserve_insertion_order": "false",
+            "storage_compatibility_version": _STORAGE,
+        }
         if memory_limit is not None:
             settings["memory_limit"] = memory_limit
         if threads is not None:

@@ -107,6 +107,9 @@ async def _replay(wanted: _Wanted, *, dry_run: bool, yes: bool, as_json: bool) -
     if done.too_large:
         events = number(done.too_large, "event has", "events have")
         say(f"{events} become too large to be published; what was stored stays")
+    if done.refused:
+        events = number(done.refused, "refused event", "refused events")
+        say(f"{events} stay in the archive: drp archive get {done.refused_documents[0]} | gunzip")
     return 0
 
 

@@ -50,6 +50,12 @@ def ls(
             )
         empty = "No generation yet. See what is on its way: drp batches ls"
         show_rows(rows, as_json=as_json, columns=_COLUMNS, empty=empty)
+        for row in rows:
+            if row["pinned"]:
+                say(
+                    f"{row['dataset']} was rolled back to {row['number']} ({row['pinned']}), and nothing is "
+                    "published until: drp warehouse resume"
+                )
 
     asyncio.run(run())
 

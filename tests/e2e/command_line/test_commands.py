@@ -241,8 +241,10 @@ def test_the_warehouse_goes_back_and_on_again(drp: Drp) -> None:
     said = drp("warehouse", "rollback", "--reason", "a test", "--yes", "--json")
     assert said.document == {"dataset": "orders", "generation": earlier, "pinned": True}
     assert earlier < current
+    assert f"rolled back to {earlier} (a test)" in drp("warehouse", "ls").err
     assert drp("warehouse", "resume", "--json").document == {"dataset": "orders", "resumed": True}
     assert drp("warehouse", "resume", "--json").document == {"dataset": "orders", "resumed": False}
+    assert "rolled back" not in drp("warehouse", "ls").err
     assert drp("batches", "wait", "--all").code == 0
     assert drp("sql", "SELECT count(*) AS n FROM staging.orders", "--json").document == [{"n": 4}]
 

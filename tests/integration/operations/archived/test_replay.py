@@ -181,3 +181,19 @@ async def test_progress_is_told(works: Works, bus: Bus) -> None:
     await replayed(works, bus, on_progress=lambda *at: told.append(at))
 
     assert told[-1] == (600, 600)
+
+
+async def test_refused_events_stay_in_the_archive_and_are_counted(
+    works: Works, bus: Bus, redis_url: str
+) -> None:
+    await works.land(b"{}", an_event("o-1"))
+    await works.land(b"no JSON")
+    await works.archive()
+
+    done = await replayed(works, bus)
+
+    assert (done.events, done.refused, len(done.refused_documents)) == (1, 2, 2)
+    assert all([await works.objects.get(key) for key in done.refused_documents])
+    assert len(await events(redis_url)) == 1
+    from_raw = await replayed(works, bus, source="raw", dry_run=True)
+    assert (from_raw.refused, from_raw.refused_documents) == (0, [])

@@ -46,6 +46,11 @@ def test_a_sealed_generation_is_one_read_only_file_with_its_hash(warehouse: Ware
     assert (sealed.sha256, sealed.size) == (sha256_of(path), path.stat().st_size)
 
 
+def test_a_generation_can_be_read_by_every_duckdb_since_1_0(warehouse: Warehouse) -> None:
+    header = warehouse.path_of(a_generation(warehouse, 1)).read_bytes()[:20]
+    assert (header[8:12], int.from_bytes(header[12:20], "little")) == (b"DUCK", 64)
+
+
 def test_a_file_with_a_write_ahead_log_beside_it_is_no_generation(warehouse: Warehouse) -> None:
     file = Warehouse.file_name(1)
     path = warehouse.prepare(file)
