@@ -16,6 +16,7 @@ from libs.runtime.embedded.postgres import PostgresServer
 from libs.runtime.embedded.redis import RedisServer
 from libs.runtime.embedded.traces import TraceServer
 from libs.runtime.processes import free_port, next_free_port
+from libs.runtime.scale import part_name
 from libs.runtime.settings import ServiceSettings
 
 __all__ = ["SERVICES", "absolute_paths", "embedded_servers", "service_child", "shared_environment"]
@@ -32,7 +33,9 @@ NICENESS: Final = {"transformer": 10, "validator": 10, "archiver": 10}
 """On one machine landing goes first: what it falls behind with its producers wait for, these catch up."""
 
 RELATIVE_TO_CALLER: Final = ("DRP_DATASETS_DIR",)
-OF_ONE_PROCESS: Final = frozenset({"DRP_CONSUMER", "DRP_HTTP_HOST", "DRP_HTTP_PORT", "DRP_LOG_FORMAT"})
+OF_ONE_PROCESS: Final = frozenset(
+    {"DRP_CONSUMER", "DRP_HTTP_HOST", "DRP_HTTP_PORT", "DRP_LOG_FORMAT", "DRP_SCALE"}
+)
 
 
 class Server(Protocol):
@@ -111,18 +114,21 @@ def shared_environment(home: Path, settings: ServiceSettings, embedded: Mapping[
     return told | known
 
 
-def service_child(home: Path, name: str, module: str, environment: Mapping[str, str]) -> Child:
-    """A service as a process of its own."""
+def service_child(
+    home: Path, service: str, module: str, environment: Mapping[str, str], *, replica: int = 1
+) -> Child:
+    """A replica of a service, counted from 1, as a process of its own."""
+    name = part_name(service, replica)
     port = next_free_port(PREFERRED_PORTS[name]) if name in PREFERRED_PORTS else free_port()
     daemon = Daemon(name, home)
     own = {
         "DRP_HTTP_HOST": "127.0.0.1",
         "DRP_HTTP_PORT": str(port),
-        "DRP_CONSUMER": f"{name}-1",
+        "DRP_CONSUMER": f"{service}-{replica}",
         "DRP_LOG_FORMAT": "json",
     }
-    if name in NICENESS:
-        own["DRP_NICENESS"] = os.environ.get("DRP_NICENESS") or str(NICENESS[name])
+    if service in NICENESS:
+        own["DRP_NICENESS"] = os.environ.get("DRP_NICENESS") or str(NICENESS[service])
     # -P: the folder that we happen to be in is no place to import from.
     command = [sys.executable, "-P", "-m", module]
 

@@ -30,17 +30,22 @@ from libs.runtime.embedded.daemon import private_folder
 from libs.runtime.home import Failure, Home, Part, State
 from libs.runtime.layout import SERVICES, embedded_servers, service_child, shared_environment
 from libs.runtime.processes import Process, wait_for_end
+from libs.runtime.scale import replicas
 from libs.runtime.settings import ServiceSettings
 from libs.runtime.status import PartStatus, PlatformStatus, environment, status
 
 __all__ = ["PartStatus", "PlatformStatus", "down", "environment", "status", "up"]
 
 READY_WITHIN: Final = 90.0
+AND_FOR_EACH_MORE: Final = 10.0
+"""Seconds for each replica beside the first of its service: processes that start share the processors."""
 HOPELESS: Final = 3
 """Deaths of a process that was never ready after which up() gives up."""
 DRAIN_WITHIN: Final = 9.5
 SERVER_STOPS_WITHIN: Final = 8.0
 TICK: Final = 0.05
+
+ONE_OF_EACH: Final[Mapping[str, int]] = {}
 
 Progress = Callable[[str], None]
 
@@ -50,6 +55,7 @@ def up(
     *,
     detach: bool = False,
     services: Mapping[str, str] = SERVICES,
+    scale: Mapping[str, int] = ONE_OF_EACH,
     on_progress: Progress = lambda _: None,
 ) -> None:
     """Start the platform in home. Attached: returns after Ctrl-C or down(). Detached: once all is ready.
@@ -58,20 +64,21 @@ def up(
 
     Args:
         services: name to module.
+        scale: how many replicas of a service; one of each that it doesn't name.
         on_progress: is told each step in a line.
 
     Raises:
         Permanent: it runs already, the data is of a newer version, or a process doesn't stay up.
-        Transient: not ready within a minute and a half.
+        Transient: not ready within a minute and a half, and ten seconds for each further replica.
     """
     place = Home(home)
     place.check_format()
     if place.running() is not None:
         raise place.taken()
     if detach:
-        _start_detached(place, services, on_progress)
+        _start_detached(place, services, scale, on_progress)
     else:
-        _Supervisor(place, services, on_progress).run()
+        _Supervisor(place, services, scale, on_progress).run()
 
 
 def down(home: Path, *, on_progress: Progress = lambda _: None) -> bool:
@@ -96,9 +103,12 @@ class _Stopped(Exception):
 class _Supervisor:
     """One run of up(), attached."""
 
-    def __init__(self, home: Home, services: Mapping[str, str], on_progress: Progress) -> None:
+    def __init__(
+        self, home: Home, services: Mapping[str, str], scale: Mapping[str, int], on_progress: Progress
+    ) -> None:
         self._home = home
         self._services = services
+        self._scale = scale
         self._tell = on_progress
         self._started_at = datetime.now(UTC)
         self._servers: list[Child] = []
@@ -125,14 +135,16 @@ class _Supervisor:
 
     def _live(self) -> None:
         began = time.monotonic()
+        more = len(replicas(self._services, self._scale)) - len(self._services)
+        deadline = began + READY_WITHIN + AND_FOR_EACH_MORE * more
         self._home.write_failure(None)
         if (left := self._home.read()) is not None:
             _end_parts(left.parts)
         self._start_servers()
-        self._until(self._stores_are_ready, deadline=began + READY_WITHIN)
+        self._until(self._stores_are_ready, deadline=deadline)
         self._migrate()
         self._start_services()
-        self._until(self._all_are_ready, deadline=began + READY_WITHIN)
+        self._until(self._all_are_ready, deadline=deadline)
         self._tell(f"ready after {time.monotonic() - began:.1f} s")
         while True:
             self._look()
@@ -147,11 +159,14 @@ class _Supervisor:
             self._write()
 
     def _start_services(self) -> None:
-        for name, module in self._services.items():
-            self._rooms.append(service_child(self._home.folder, name, module, self._environment))
+        for name, replica in replicas(self._services, self._scale):
+            module = self._services[name]
+            self._rooms.append(
+                service_child(self._home.folder, name, module, self._environment, replica=replica)
+            )
         for child in self._rooms:
             child.begin()
-        urls = {f"DRP_{child.name.upper()}_URL": child.url for child in self._rooms}
+        urls = {f"DRP_{child.name.upper().replace('-', '_')}_URL": child.url for child in self._rooms}
         self._environment = self._environment | urls
         self._write()
 
@@ -235,12 +250,15 @@ class _Supervisor:
         self._signals += 1
 
 
-def _start_detached(home: Home, services: Mapping[str, str], on_progress: Progress) -> None:
+def _start_detached(
+    home: Home, services: Mapping[str, str], scale: Mapping[str, int], on_progress: Progress
+) -> None:
     private_folder(home.folder)
     private_folder(home.log.parent)
     began = home.log.stat().st_size if home.log.exists() else 0
     command = [sys.executable, "-P", "-m", "libs.runtime.supervisor"]
     arguments = ["--home", str(home.folder), "--services", json.dumps(dict(services))]
+    arguments += ["--scale", json.dumps(dict(scale))]
     with home.log.open("ab") as log:
         pid = os.posix_spawn(
             sys.executable,
@@ -302,6 +320,7 @@ def _main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--services", type=json.loads, required=True)
+    parser.add_argument("--scale", type=json.loads, required=True)
     options = parser.parse_args()
     home = Home(options.home)
 
@@ -309,7 +328,7 @@ def _main() -> int:
         print(message, file=sys.stderr, flush=True)  # noqa: T201 - its log
 
     try:
-        _Supervisor(home, options.services, say).run()
+        _Supervisor(home, options.services, options.scale, say).run()
     except DrpError as error:
         say(str(error))
         home.write_failure(

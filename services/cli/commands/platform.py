@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from libs.errors import Permanent
 from services.cli.output import (
     PROBLEMS,
     UNREACHABLE,
@@ -46,6 +48,10 @@ def up(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return once every service is ready.")
     ] = False,
+    scale: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SERVICE=N", help="Replicas of a service, e.g. ingestor=3; or DRP_SCALE."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start the platform in DRP_HOME, until Ctrl-C.
@@ -54,18 +60,31 @@ def up(
     """
     from libs.runtime import supervisor
 
-    home = _home()
+    home, wanted = _home(), _scale(scale)
     say(f"starting in {home}")
     if not detach:
-        supervisor.up(home, on_progress=_attached(home) if as_json else say)
+        supervisor.up(home, scale=wanted, on_progress=_attached(home) if as_json else say)
         return
-    supervisor.up(home, detach=True, on_progress=say)
+    supervisor.up(home, detach=True, scale=wanted, on_progress=say)
     found = supervisor.status(home)
     if as_json:
         write_json(found)
     generator = next((part.url for part in found.parts if part.name == "generator"), None)
     say(f"Running. Orders are taken at {generator}/v1/orders")
     say("See the rest: drp status   Stop it: drp down")
+
+
+def _scale(told: list[str] | None) -> dict[str, int]:
+    """What the command says, else what DRP_SCALE does."""
+    from libs.runtime.scale import read_scale
+
+    try:
+        return read_scale([os.environ.get("DRP_SCALE", "")] if told is None else told)
+    except Permanent as error:
+        if told is not None:
+            raise typer.BadParameter(str(error), param_hint="--scale") from error
+        error.what = f"DRP_SCALE: {error.what}"
+        raise
 
 
 def _attached(home: Path) -> Callable[[str], None]:

@@ -212,6 +212,32 @@ def test_the_archive_and_the_traces_are_servers_too(home: Path, monkeypatch: pyt
     assert environment["OTEL_EXPORTER_OTLP_ENDPOINT"] == environment["DRP_TRACES_URL"] == found["traces"].url
 
 
+def test_replicas_are_processes_of_their_own_under_names_of_their_own(home: Path) -> None:
+    supervisor.up(home, detach=True, services=SERVICES, scale={"two": 3})
+    found = {part.name: part for part in supervisor.status(home).parts if part.kind == "service"}
+    assert list(found) == ["one", "two", "two-2", "two-3"]
+    assert all(part.ready for part in found.values())
+    heard = {name: environment_of(process(part)) for name, part in parts(home).items() if name in found}
+    assert {name: told["DRP_CONSUMER"] for name, told in heard.items()} == {
+        "one": "one-1",
+        "two": "two-1",
+        "two-2": "two-2",
+        "two-3": "two-3",
+    }
+    assert {name: int(told["DRP_HTTP_PORT"]) for name, told in heard.items()} == {
+        name: part.port for name, part in found.items()
+    }
+    told = supervisor.environment(home)
+    assert [told[f"DRP_TWO{suffix}_URL"] for suffix in ("", "_2", "_3")] == [
+        found[name].url for name in ("two", "two-2", "two-3")
+    ]
+
+
+def environment_of(running: Process) -> dict[str, str]:
+    entries = Path(f"/proc/{running.pid}/environ").read_bytes().decode().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if entry)
+
+
 ATTACHED = """
 import json, sys
 from pathlib import Path

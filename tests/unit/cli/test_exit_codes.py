@@ -68,6 +68,8 @@ def test_a_defect_of_ours_is_shown_whole(drp: Drp, monkeypatch: pytest.MonkeyPat
     [
         (["nope"], "drp: No such command 'nope'. Try: drp -h"),
         (["batches", "nope"], "drp: No such command 'nope'. Try: drp batches -h"),
+        (["up", "--scale", "generator=2"], "'generator' has no replicas"),
+        (["up", "--scale", "ingestor=some"], "'ingestor=some' is no number of replicas"),
         (["status", "--nope"], "drp: No such option: --nope. Try: drp status -h"),
         (["batches", "wait"], "drp: name a batch, or say --all. Try: drp batches wait -h"),
         (["batches", "wait", "last", "--all"], "drp: name a batch, or say --all."),
@@ -166,6 +168,13 @@ def test_a_setting_that_is_wrong_is_named(drp: Drp) -> None:
     found = drp("config", "show")
     assert (found.code, found.out) == (1, "")
     assert "DRP_HTTP_PORT" in found.err
+
+
+def test_a_scale_that_is_wrong_is_named(drp: Drp) -> None:
+    os.environ["DRP_SCALE"] = "ingestor"
+    found = drp("up")
+    assert (found.code, found.out) == (1, "")
+    assert "drp: DRP_SCALE: 'ingestor' is no number of replicas. Try: ingestor=1 to ingestor=16" in found.err
 
 
 @pytest.mark.parametrize("arguments", [["-h"], ["config", "show"], ["config", "show", "--json"]])

@@ -38,7 +38,14 @@ def test_the_platforms_own_settings_are_handed_on(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_of_one_process_is_not_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DRP_CONSUMER", "DRP_HTTP_PORT", "DRP_HTTP_HOST", "DRP_LOG_FORMAT", "DRP_EMPTY"):
+    for name in (
+        "DRP_CONSUMER",
+        "DRP_HTTP_PORT",
+        "DRP_HTTP_HOST",
+        "DRP_LOG_FORMAT",
+        "DRP_SCALE",
+        "DRP_EMPTY",
+    ):
         monkeypatch.setenv(
             name, {"DRP_HTTP_PORT": "1", "DRP_LOG_FORMAT": "text", "DRP_EMPTY": ""}.get(name, "x")
         )
