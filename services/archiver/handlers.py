@@ -121,25 +121,34 @@ class Archiver:
 
     async def _archive_all(self, shelf: Shelf) -> int:
         done = 0
+        elsewhere: set[uuid.UUID | int] = set()
         while not self._stopping():
-            later = [key for key, (_, until) in self._refused.items() if until > time.monotonic()]
+            refused = {key for key, (_, until) in self._refused.items() if until > time.monotonic()}
+            later = refused | elsewhere
             batches = await self._store.batches(without=[key for key in later if isinstance(key, uuid.UUID)])
             generations = await self._store.generations(
                 without=[key for key in later if isinstance(key, int)]
             )
-            for generation in generations:
-                done += await self._tried(generation.number, self._archive_generation(shelf, generation))
-            for batch in batches:
+            waiting: list[Batch | Generation] = [*generations, *batches]
+            for work in waiting:
                 if self._stopping():
                     break
-                done += await self._tried(batch.id, self._archive_batch(shelf, batch))
-            if not batches and not generations:
+                async with self._store.turn(work) as ours:
+                    if ours:
+                        done += await self._tried(shelf, work)
+                    else:
+                        elsewhere.add(_key_of(work))
+            if not waiting:
                 break
         return done
 
-    async def _tried(self, key: uuid.UUID | int, work: Awaitable[bool]) -> bool:
+    async def _tried(self, shelf: Shelf, work: Batch | Generation) -> bool:
+        key = _key_of(work)
         try:
-            done = await work
+            if isinstance(work, Batch):
+                done = await self._archive_batch(shelf, work)
+            else:
+                done = await self._archive_generation(shelf, work)
         except _Refused as refused:
             attempts = self._refused.get(key, (0, 0.0))[0] + 1
             pause = min(_FIRST_PAUSE * 2 ** (attempts - 1), _LONGEST_PAUSE)
@@ -218,6 +227,10 @@ class Archiver:
             "archived generation %d of %s: %d rows", generation.number, generation.dataset, stored.records
         )
         return True
+
+
+def _key_of(work: Batch | Generation) -> uuid.UUID | int:
+    return work.id if isinstance(work, Batch) else work.number
 
 
 class _Refused(Exception):

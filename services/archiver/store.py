@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -26,6 +27,9 @@ __all__ = ["CONSUMER", "ArchiveStore", "Batch", "Generation", "Sink", "StoredObj
 
 CONSUMER: Final = "archiver"
 
+_TURN: Final = 60.0
+"""Seconds after which a paused archiver's work is another's. Put twice, it is stored once."""
+
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 
 _BATCHES: Final = """
@@ -47,6 +51,14 @@ LEFT JOIN ops.warehouse_pointer p ON p.dataset = g.dataset
 WHERE g.archive_state = 'pending' AND g.published_at IS NOT NULL
   AND g.dataset = ANY($1::text[]) AND NOT g.number = ANY($2::bigint[])
 ORDER BY g.dataset, g.number IS NOT DISTINCT FROM p.generation DESC, g.number DESC
+"""
+
+_BATCH_WAITS: Final = """
+SELECT EXISTS (SELECT FROM ops.batches WHERE id = $1 AND archived_at IS NULL)
+"""
+
+_GENERATION_WAITS: Final = """
+SELECT EXISTS (SELECT FROM ops.generations WHERE number = $1 AND archive_state = 'pending')
 """
 
 _SUPERSEDE: Final = """
@@ -139,6 +151,13 @@ class ArchiveStore:
         """At most one a dataset."""
         rows = await self._postgres.fetch(_GENERATIONS, self._datasets, list(without))
         return [Generation(**dict(row)) for row in rows]
+
+    @asynccontextmanager
+    async def turn(self, work: Batch | Generation) -> AsyncIterator[bool]:
+        """Whether it still waits and is in no other archiver's hands; none takes it up until the block ends."""
+        key, waits = (work.id, _BATCH_WAITS) if isinstance(work, Batch) else (work.number, _GENERATION_WAITS)
+        async with self._postgres.turn(f"archive {key}", at_most=_TURN) as ours:
+            yield ours and await self._postgres.fetchval(waits, key)
 
     async def turn_off(self) -> list[int]:
         """Say of every generation that waits that it will not be archived."""

@@ -106,13 +106,19 @@ class Transformer:
         return await self._build(view)
 
     async def _follow(self, pointer: Pointer) -> None:
-        """Have the link lead to where the pointer is."""
-        if pointer.file is None or not self._warehouse.path_of(pointer.file).is_file():
+        """Have the link lead to where the pointer is: not where it was seen, but where it is meanwhile."""
+        current = self._warehouse.current()
+        if pointer.file is None or (current is not None and current.name == pointer.file):
             return
-        if await asyncio.to_thread(self._warehouse.point_current_at, pointer.file):
-            log.info("%s leads to %s", self._warehouse.current_link, pointer.file)
-            metrics.GENERATION_CURRENT.labels(self.dataset.name).set(pointer.generation or 0)
-            watermark = await self._store.watermark(pointer.generation or 0)
+        # Two replicas that move the link do so to the same file, for the pointer can't move between them.
+        async with self._store.pointer_held() as held:
+            if held.file is None or not self._warehouse.path_of(held.file).is_file():
+                return
+            moved = await asyncio.to_thread(self._warehouse.point_current_at, held.file)
+        if moved:
+            log.info("%s leads to %s", self._warehouse.current_link, held.file)
+            metrics.GENERATION_CURRENT.labels(self.dataset.name).set(held.generation or 0)
+            watermark = await self._store.watermark(held.generation or 0)
             if watermark is not None:
                 metrics.WATERMARK.labels(self.dataset.name).set(watermark.timestamp())
 
@@ -150,7 +156,6 @@ class Transformer:
             if published is None:
                 step.fail("something changed meanwhile")
                 return True
-            # Looked up anew: whoever was paused since the commit must not lead readers back.
             await self._follow((await self._store.view()).pointer)
             step.set({"drp.version": published.version, "drp.reason": published.reason})
         await self._tell(published)

@@ -15,6 +15,8 @@ FROM ops.warehouse_pointer p LEFT JOIN ops.generations g ON g.number = p.generat
 WHERE p.dataset = $1
 """
 
+POINTER_HELD: Final = POINTER + "FOR SHARE OF p"
+
 CANDIDATE: Final = """
 -- at most one row: the candidate
 SELECT g.number, g.state, g.kind, g.parent, g.file, g.sha256, g.traceparent,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -61,17 +62,22 @@ class TransformerStore:
         if pointer is None:
             raise Transient(f"the pointer of {self._dataset} is gone")
         return View(
-            pointer=Pointer(
-                generation=pointer["generation"],
-                version=pointer["version"],
-                pinned=pointer["pinned"],
-                file=pointer["file"],
-            ),
+            pointer=_pointer(pointer),
             candidate=None if candidate is None else Candidate(**dict(candidate)),
             batches=[_batch(row) for row in batches],
             requests=[Request(row["id"], Kind(row["kind"]), row["requested_at"]) for row in requests],
             now=pointer["now"],
         )
+
+    @asynccontextmanager
+    async def pointer_held(self) -> AsyncIterator[Pointer]:
+        """The pointer, which stays where it is until the block ends; of one that is paused, for ten seconds."""
+        async with self._postgres.transaction() as connection:
+            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = '10s'")
+            held = await connection.fetchrow(sql.POINTER_HELD, self._dataset)
+            if held is None:
+                raise Transient(f"the pointer of {self._dataset} is gone")
+            yield _pointer(held)
 
     async def every_batch(self) -> list[Batch]:
         """All closed batches with rows: what a full plan chooses from."""
@@ -285,6 +291,12 @@ async def remember_events(postgres: Postgres, heard: Sequence[uuid.UUID]) -> set
     """Note events as handled; those that are new."""
     async with postgres.transaction() as connection:
         return await remember(connection, CONSUMER, heard)
+
+
+def _pointer(row: Row) -> Pointer:
+    return Pointer(
+        generation=row["generation"], version=row["version"], pinned=row["pinned"], file=row["file"]
+    )
 
 
 def _batch(row: Row) -> Batch:

@@ -98,6 +98,8 @@ class Validator:
     async def judge_waiting(self, heard: Mapping[int, uuid.UUID] | None = None) -> list[Verdict]:
         """Give every candidate without a verdict one, oldest first; one that can't get it stops no other.
 
+        One that another validator is at is left to it; should that die, it is found again.
+
         Args:
             heard: by generation, the event that told of it.
 
@@ -109,7 +111,11 @@ class Validator:
         async with self._one_at_a_time:
             for candidate in await self._store.candidates():
                 try:
-                    verdict = await self._judge_candidate(candidate, (heard or {}).get(candidate.generation))
+                    async with self._store.turn(candidate) as ours:
+                        if not ours:
+                            continue
+                        event = (heard or {}).get(candidate.generation)
+                        verdict = await self._judge_candidate(candidate, event)
                 except DrpError as error:
                     troubles.append(error)
                     continue

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
 
@@ -26,6 +27,8 @@ from services.validator.domain import (
 __all__ = ["CONSUMER", "VerdictStore"]
 
 CONSUMER: Final = "validator"
+_TURN: Final = 60.0
+"""Seconds after which a paused validator's candidate is another's. Judged twice, it gets the first verdict."""
 
 _CANDIDATES: Final = """
 -- one row per generation that waits for its verdict, oldest first
@@ -132,6 +135,12 @@ class VerdictStore:
             )
             for row in await self._postgres.fetch(_CANDIDATES)
         ]
+
+    @asynccontextmanager
+    async def turn(self, candidate: Candidate) -> AsyncIterator[bool]:
+        """Whether it still waits and is in no other validator's hands; none takes it up until the block ends."""
+        async with self._postgres.turn(f"judge {candidate.generation}", at_most=_TURN) as ours:
+            yield ours and await self._postgres.fetchrow(_UNJUDGED, candidate.generation) is not None
 
     async def facts(self, candidate: Candidate, dataset: Dataset) -> Facts:
         """Counted in Postgres alone, so that it can contradict the file."""

@@ -154,6 +154,20 @@ class Postgres:
         async with self.connection() as held, held.transaction():
             yield held
 
+    @asynccontextmanager
+    async def turn(self, what: str, *, at_most: float) -> AsyncIterator[bool]:
+        """Whether this work is ours: then no other process is given it until the block ends.
+
+        It spares replicas the same work; what must not happen twice, the transaction that does it must refuse.
+        A process that dies loses its turn at once, one that is paused after at_most seconds.
+        """
+        async with self.connection() as held:
+            # Both the lock and the setting go when the pool takes the connection back.
+            await held.execute(
+                "SELECT set_config('idle_session_timeout', $1, false)", str(int(at_most * 1000))
+            )
+            yield await held.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", what)
+
     async def fetch(self, sql: str, *args: object) -> list[Row]:
         async with self.connection() as held:
             return await held.fetch(sql, *args)

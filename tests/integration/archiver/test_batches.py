@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -300,3 +301,37 @@ async def test_rows_that_the_ledger_does_not_count_are_not_archived(works: Works
     (failed,) = await works.told(StepFailed)
     assert "2 rows" in failed.error
     assert "counts 3" in failed.error
+
+
+async def test_replicas_share_the_work_and_put_each_object_once(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(9):
+        await works.land(*orders_placed(50, start=number * 50))
+    put: list[str] = []
+    put_once = Objects.put_once
+
+    async def counted(objects: Objects, key: str, *args: Any, **named: Any) -> Any:
+        put.append(key)
+        return await put_once(objects, key, *args, **named)
+
+    monkeypatch.setattr(Objects, "put_once", counted)
+    replicas = [works.archiver() for _ in range(3)]
+    done = await asyncio.gather(*(replica.archive_waiting() for replica in replicas))
+
+    assert sum(done) == 9
+    assert sorted(put) == await works.keys()
+    assert len(put) == 2 * 9
+    assert len(await works.told(ArchiveStored)) == 9
+
+
+async def test_what_is_in_another_replica_s_hands_is_left_to_it(works: Works) -> None:
+    await works.land(an_event("o-1"))
+    store = ArchiveStore(works.postgres, [works.dataset.name])
+    (waiting,) = await store.batches()
+    async with store.turn(waiting) as ours:
+        assert ours
+        assert await works.archive() == 0
+    assert await works.archive() == 1
+    async with store.turn(waiting) as ours:
+        assert not ours, "it is archived"

@@ -12,6 +12,7 @@ from libs.adapters.postgres import Postgres, PostgresRefused, PostgresUnavailabl
 from libs.adapters.postgres.arrow import read_arrow
 from libs.adapters.postgres.errors import translated
 from libs.runtime.processes import free_port
+from libs.testing.waiting import until
 
 
 @pytest.fixture
@@ -144,3 +145,39 @@ def test_errors_of_arrow_reads_are_the_houses_own(
 ) -> None:
     with pytest.raises(error), read_arrow(postgres_url, sql) as reader:
         reader.read_all()
+
+
+async def test_a_turn_is_one_process_s_at_a_time(postgres: Postgres, postgres_url: str) -> None:
+    other = await Postgres.open(postgres_url, service="test")
+    async with postgres.turn("this", at_most=60) as ours:
+        assert ours
+        async with other.turn("this", at_most=60) as theirs, other.turn("that", at_most=60) as that:
+            assert (theirs, that) == (False, True)
+    async with other.turn("this", at_most=60) as theirs:
+        assert theirs
+    await other.close()
+
+
+async def test_a_turn_ends_with_its_process_and_with_its_time(postgres: Postgres, postgres_url: str) -> None:
+    other = await Postgres.open(postgres_url, service="test")
+
+    async def is_free(what: str) -> bool:
+        async with other.turn(what, at_most=60) as theirs:
+            return theirs
+
+    async with (
+        postgres.turn("of one that dies", at_most=60),
+        postgres.turn("of one that sleeps", at_most=0.2),
+    ):
+        holders = (
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1::oid"
+        )
+        low = await other.fetchval(
+            "SELECT (hashtextextended('of one that dies', 0) & 4294967295)::text::oid::text"
+        )
+        assert not await is_free("of one that dies")
+        assert await other.fetchval(holders, int(low))
+        await until(lambda: is_free("of one that dies"))
+        await until(lambda: is_free("of one that sleeps"))
+    assert await postgres.fetchval("SHOW idle_session_timeout") == "0"
+    await other.close()

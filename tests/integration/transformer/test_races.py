@@ -196,7 +196,29 @@ async def test_a_transformer_paused_after_its_commit_does_not_lead_readers_back(
     monkeypatch.setattr(Warehouse, "point_current_at", note)
     go_on.set()
     await publishing
-    assert set(led) == {(await room.generation())["file"]}
+    assert set(led) <= {(await room.generation())["file"]}
+    assert await room.seen() == ["a", "b"]
+
+
+async def test_a_transformer_that_saw_an_older_pointer_leads_readers_to_where_it_is_now(room: Room) -> None:
+    await room.publish(orders("a"))
+    seen = (await room.store().view()).pointer
+    await room.publish(orders("b"))
+    await room.transformer(consumer="t-2")._follow(seen)
+    assert await room.seen() == ["a", "b"]
+
+
+async def test_the_pointer_stays_while_somebody_moves_the_link(room: Room) -> None:
+    await room.publish(orders("a"))
+    await room.land(*orders("b"))
+    await room.main.tend()
+    await room.judge()
+    async with room.store(consumer="t-2").pointer_held() as held:
+        publishing = asyncio.create_task(room.main.tend())
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        await until(lambda: room.postgres.fetchval(waits))
+        assert await room.current() == held.generation
+    await publishing
     assert await room.seen() == ["a", "b"]
 
 

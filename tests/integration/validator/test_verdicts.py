@@ -153,6 +153,19 @@ async def test_two_validators_give_one_verdict(bench: Bench, judge: Judge) -> No
     await other.close()
 
 
+async def test_a_candidate_in_another_validators_hands_is_left_to_it(bench: Bench) -> None:
+    number = await bench.build(await bench.land(orders(20)))
+    store = VerdictStore(bench.postgres)
+    (candidate,) = await store.candidates()
+    async with store.turn(candidate) as ours:
+        assert ours
+        await bench.validator.hear([an_entry(number)])
+        assert await bench.generation(number) == ("built", None)
+    assert await bench.validator.judge_waiting() == ["pass"]
+    async with store.turn(candidate) as ours:
+        assert not ours, "it has its verdict"
+
+
 async def test_a_candidate_abandoned_meanwhile_gets_no_verdict(bench: Bench) -> None:
     number = await bench.build(await bench.land(orders(20)))
     (candidate,) = await VerdictStore(bench.postgres).candidates()
