@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http
-import http.client
 import json
 import signal
 import time
@@ -15,13 +13,12 @@ from libs.errors import DrpError
 from libs.runtime.embedded.daemon import Daemon
 from libs.runtime.home import Part
 
-__all__ = ["Child", "is_ready", "readiness"]
+__all__ = ["Child"]
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 STEADY: Final = 60.0
 """Seconds of life after which a death counts as the first again."""
-ANSWER_WITHIN: Final = 3.0
 
 
 @dataclass(kw_only=True)
@@ -118,30 +115,3 @@ def _how_it_ended(code: int | None) -> str:
     if code is not None and code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"exit code {code}"
-
-
-def readiness(port: int) -> str | None:
-    """What /readyz on the port finds wrong; None if nothing."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_WITHIN)
-    try:
-        connection.request("GET", "/readyz")
-        response = connection.getresponse()
-        body = response.read()
-    except (OSError, http.client.HTTPException) as error:
-        return f"no answer: {error}"
-    finally:
-        connection.close()
-    return None if response.status == http.HTTPStatus.OK else _wrong(body)
-
-
-def is_ready(port: int) -> bool:
-    return readiness(port) is None
-
-
-def _wrong(body: bytes) -> str:
-    try:
-        checks: dict[str, dict[str, object]] = json.loads(body)["checks"]
-        wrong = [f"{name}: {check['detail']}" for name, check in checks.items() if not check["ok"]]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return "not ready"
-    return "; ".join(wrong) or "not ready"

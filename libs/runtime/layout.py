@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from libs.runtime.children import Child, is_ready
+from libs.runtime.children import Child
 from libs.runtime.embedded.daemon import Daemon
 from libs.runtime.embedded.objects import ObjectServer
 from libs.runtime.embedded.postgres import PostgresServer
 from libs.runtime.embedded.redis import RedisServer
 from libs.runtime.embedded.traces import TraceServer
 from libs.runtime.processes import free_port, next_free_port
+from libs.runtime.readiness import is_ready
 from libs.runtime.scale import part_name
 from libs.runtime.settings import ServiceSettings
 

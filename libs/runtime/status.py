@@ -8,28 +8,29 @@ from pathlib import Path
 
 import msgspec
 
-from libs.runtime.children import readiness
 from libs.runtime.embedded.objects import listens
 from libs.runtime.home import Home, Part
+from libs.runtime.readiness import readiness
 
 __all__ = ["PartStatus", "PlatformStatus", "environment", "status"]
 
 
 class PartStatus(msgspec.Struct, kw_only=True):
-    """One process; detail says what is wrong with it, if anything."""
+    """One process; detail says what is wrong with it, if anything. pid and restarts are None where something else
+    than the supervisor starts it."""
 
     name: str
     kind: str
     pid: int | None
     port: int
     url: str
-    restarts: int
+    restarts: int | None
     ready: bool
     detail: str | None
 
 
 class PlatformStatus(msgspec.Struct, kw_only=True):
-    """What runs in a data folder."""
+    """What runs in a data folder, or where the settings say."""
 
     home: str
     running: bool

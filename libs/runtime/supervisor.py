@@ -25,11 +25,12 @@ from types import FrameType
 from typing import Final
 
 from libs.errors import DrpError, Permanent, Transient
-from libs.runtime.children import Child, readiness
+from libs.runtime.children import Child
 from libs.runtime.embedded.daemon import private_folder
 from libs.runtime.home import Failure, Home, Part, State
 from libs.runtime.layout import SERVICES, embedded_servers, service_child, shared_environment
 from libs.runtime.processes import Process, wait_for_end
+from libs.runtime.readiness import readiness
 from libs.runtime.scale import replicas
 from libs.runtime.settings import ServiceSettings
 from libs.runtime.status import PartStatus, PlatformStatus, environment, status

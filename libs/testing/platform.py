@@ -179,6 +179,6 @@ class RunningPlatform:
 
         def back() -> bool:
             part = self.part(name)
-            return part.ready and part.restarts >= restarts
+            return part.ready and (part.restarts or 0) >= restarts
 
         asyncio.run(until(back, timeout=60, every=0.1))

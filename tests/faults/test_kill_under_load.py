@@ -118,7 +118,7 @@ def killed_at_work(platform: RunningPlatform, victim: str) -> None:
         platform.with_stores(caught)
     else:
         platform.kill(victim)
-    platform.await_restart(victim, part.restarts + 1)
+    platform.await_restart(victim, (part.restarts or 0) + 1)
 
 
 def assert_each_acknowledged_event_is_in_raw_and_staging_once(

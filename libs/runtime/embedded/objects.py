@@ -54,10 +54,10 @@ class ObjectServer:
         self._daemon.kill()
 
 
-def listens(port: int) -> bool:
-    """Somebody takes connections on the port of the loopback."""
+def listens(port: int, host: str = "127.0.0.1") -> bool:
+    """Somebody takes connections on the port."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        socket.create_connection((host, port), timeout=1).close()
     except OSError:
         return False
     return True

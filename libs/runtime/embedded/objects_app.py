@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from moto.s3.models import FakeKey, S3Backend
 
-__all__ = ["Kept", "Store", "main"]
+__all__ = ["Kept", "Store", "application", "main", "serve"]
 
 REGION: Final = "us-east-1"
 CHANGING: Final = {"PUT", "POST", "DELETE"}
@@ -206,31 +206,38 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _leave)
+    serve(application(options.folder), "127.0.0.1", options.port)
+
+
+def application(folder: Path) -> WSGIApplication:
+    """S3 over the objects in the folder."""
     os.environ["MOTO_S3_CUSTOM_ENDPOINTS"] = ""
     os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
 
     # moto reads its environment when it is imported.
     from moto.core.models import DEFAULT_ACCOUNT_ID
-    from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
+    from moto.moto_server.werkzeug_app import create_backend_app
     from moto.s3.models import s3_backends
+
+    backend = create_backend_app("s3")
+    backend.debug = False
+    store = Store(folder, s3_backends[DEFAULT_ACCOUNT_ID]["aws"])
+    loaded = store.load()
+    print(f"{loaded} objects from {folder}", file=sys.stderr)  # noqa: T201 - its log
+    return Durable(backend, store)
+
+
+def serve(application: WSGIApplication, host: str, port: int) -> None:
+    """Answer requests until the process ends."""
+    from moto.moto_server.werkzeug_app import MotoRequestHandler
     from werkzeug.serving import make_server
 
-    signal.signal(signal.SIGTERM, _leave)
-    application = create_backend_app("s3")
-    application.debug = False
-    store = Store(options.folder, s3_backends[DEFAULT_ACCOUNT_ID]["aws"])
-    loaded = store.load()
     # Without it every request opens a connection: half the speed.
     MotoRequestHandler.protocol_version = "HTTP/1.1"
     MotoRequestHandler.log_request = lambda *_: None  # type: ignore[method-assign]
-    server = make_server(
-        "127.0.0.1",
-        options.port,
-        Durable(application, store),
-        threaded=True,
-        request_handler=MotoRequestHandler,
-    )
-    print(f"{loaded} objects from {options.folder}, port {options.port}", file=sys.stderr)  # noqa: T201 - its log
+    server = make_server(host, port, application, threaded=True, request_handler=MotoRequestHandler)
+    print(f"listens on {host}:{port}", file=sys.stderr)  # noqa: T201 - its log
     server.serve_forever()
 
 

@@ -40,6 +40,11 @@ def demo(
     Publish real and faulty orders, kill the ingestor, block a batch, replay, verify. Exit 3 if an invariant does
     not hold.
     """
+    from libs.runtime.deployed import run_by
+
+    if command := run_by():
+        why = f"this platform is run by {command}, and the demo starts one of its own"
+        raise Permanent("no demo here", why=why, fix="make demo, in a clone of the repository")
     if not orders.is_file():
         raise Permanent(f"{orders} is missing", why="the demo publishes real orders", fix="--orders FILE")
     from libs.runtime import supervisor

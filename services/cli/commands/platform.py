@@ -59,7 +59,9 @@ def up(
     Real servers from installed packages, and every service as a process. --json tells what runs once it is ready.
     """
     from libs.runtime import supervisor
+    from libs.runtime.deployed import only_embedded
 
+    only_embedded("up -d")
     home, wanted = _home(), _scale(scale)
     say(f"starting in {home}")
     if not detach:
@@ -106,7 +108,9 @@ def _attached(home: Path) -> Callable[[str], None]:
 def down(as_json: Json = False) -> None:
     """Stop what runs in DRP_HOME. The data stays."""
     from libs.runtime import supervisor
+    from libs.runtime.deployed import only_embedded
 
+    only_embedded("down")
     home = _home()
     stopped = supervisor.down(home, on_progress=say)
     say(f"stopped what ran in {home}" if stopped else f"nothing runs in {home}")
@@ -124,9 +128,7 @@ def status(
     """
     import msgspec
 
-    from libs.runtime.status import status as look
-
-    found = look(_home())
+    found = _look()
     flows = asyncio.run(_flows()) if health and found.running else None
     if as_json:
         document = msgspec.to_builtins(found)
@@ -136,6 +138,14 @@ def status(
     if not found.running:
         raise typer.Exit(UNREACHABLE)
     raise typer.Exit(0 if found.ready else PROBLEMS)
+
+
+def _look() -> PlatformStatus:
+    from libs.runtime.deployed import deployed_status, run_by
+    from libs.runtime.settings import ServiceSettings
+    from libs.runtime.status import status as look
+
+    return deployed_status(ServiceSettings()) if run_by() else look(_home())
 
 
 def _show(found: PlatformStatus, flows: list[Record] | None) -> None:
@@ -162,10 +172,8 @@ def env(as_json: Json = False) -> None:
 
     URLs, keys and passwords of what runs in DRP_HOME. Exit 5 if nothing does.
     """
-    from libs.runtime.status import environment
-
     home = _home()
-    found = environment(home)
+    found = _environment(home)
     if as_json:
         write_json(found)
     else:
@@ -174,3 +182,13 @@ def env(as_json: Json = False) -> None:
     if not found:
         say(f"Nothing runs in {home}. Start it: drp up --detach")
         raise typer.Exit(UNREACHABLE)
+
+
+def _environment(home: Path) -> dict[str, str]:
+    from libs.runtime.deployed import run_by
+    from libs.runtime.layout import shared_environment
+    from libs.runtime.settings import ServiceSettings
+    from libs.runtime.status import environment
+
+    # Where nothing but the settings knows what runs, they are all there is to tell.
+    return shared_environment(home, ServiceSettings(), {}) if run_by() else environment(home)
