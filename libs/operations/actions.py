@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 
-from libs.adapters.postgres import Connection
+from libs.adapters.postgres import Connection, Postgres
 from libs.errors import Permanent
 
-__all__ = ["Action", "record_action"]
+__all__ = ["Action", "acting", "actions_on", "record_action", "record_actions"]
+
+_ONE_FOR_EACH: Final = """
+-- one row per subject: the action
+INSERT INTO ops.operator_actions (actor, action, subject, reason, detail)
+SELECT $1, $2, s.subject, $4, s.detail FROM unnest($3::text[], $5::jsonb[]) AS s (subject, detail)
+"""
+
+_ON: Final = """
+-- one row per action on one of the subjects, oldest first
+SELECT at, actor, action, subject, reason, detail FROM ops.operator_actions
+WHERE subject = ANY($1::text[]) ORDER BY id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +53,7 @@ async def record_action(
     Raises:
         Permanent: no reason was given.
     """
-    if not reason.strip():
-        raise Permanent(f"{action} needs a reason", fix="--reason …")
+    _check_reason(action, reason)
     row = await connection.fetchrow(
         """
         -- one row: the action
@@ -56,3 +69,41 @@ async def record_action(
     if row is None:
         raise Permanent(f"{action} could not be recorded")
     return Action(row["id"], row["at"])
+
+
+async def record_actions(
+    connection: Connection,
+    *,
+    actor: str,
+    action: str,
+    subjects: Mapping[str, Mapping[str, object]],
+    reason: str,
+) -> None:
+    """As record_action, of many subjects, each with its detail."""
+    _check_reason(action, reason)
+    details = [dict(detail) for detail in subjects.values()]
+    await connection.execute(_ONE_FOR_EACH, actor, action, list(subjects), reason, details)
+
+
+async def actions_on(postgres: Postgres, *subjects: str) -> list[dict[str, Any]]:
+    """What operators did with any of the subjects (`batch:…`, `generation:…`, `dataset:…`, `quarantine:…`)."""
+    return [dict(row) for row in await postgres.fetch(_ON, list(subjects))]
+
+
+@asynccontextmanager
+async def acting(postgres: Postgres, *, dry_run: bool = False) -> AsyncIterator[Connection]:
+    """A transaction for an operator's action; with dry_run it is rolled back, and so everything in it is a plan."""
+    async with postgres.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            yield connection
+        except BaseException:
+            await transaction.rollback()
+            raise
+        await (transaction.rollback() if dry_run else transaction.commit())
+
+
+def _check_reason(action: str, reason: str) -> None:
+    if not reason.strip():
+        raise Permanent(f"{action} needs a reason", fix="--because …")

@@ -158,16 +158,18 @@ GROUP BY g.number ORDER BY g.number DESC LIMIT $2
 _QUARANTINE = """
 -- one row per quarantined slot, newest first, without its bytes
 SELECT id, dataset, reason, detail, field, source_system, event_id, batch_id, disposition, state, created_at,
-       octet_length(original) AS bytes
+       octet_length(original) AS bytes, fixed_at, settled_at
 FROM raw.quarantine
 WHERE ($1::text IS NULL OR dataset = $1) AND ($2::text IS NULL OR reason = $2) AND ($3::uuid IS NULL OR batch_id = $3)
-ORDER BY id DESC LIMIT $4
+  AND ($4::text IS NULL OR state = $4)
+ORDER BY id DESC LIMIT $5
 """
 
 _QUARANTINED = """
 -- one row: a quarantined slot with its original bytes
 SELECT id, dataset, stream, stream_entry_id, stream_position, batch_id, disposition, reason, detail, field,
-       source_system, event_id, dataschema, trace_id, state, created_at, settled_at, original
+       source_system, event_id, dataschema, trace_id, state, created_at, settled_at, original, fixed, fixed_at,
+       fixed_by, redriven_entry
 FROM raw.quarantine WHERE id = $1
 """
 
@@ -340,13 +342,15 @@ async def quarantine(
     dataset: str | None = None,
     reason: str | None = None,
     batch_id: uuid.UUID | None = None,
+    state: str | None = None,
     limit: int = 50,
 ) -> list[Record]:
-    return [dict(row) for row in await postgres.fetch(_QUARANTINE, dataset, reason, batch_id, limit)]
+    rows = await postgres.fetch(_QUARANTINE, dataset, reason, batch_id, state, limit)
+    return [dict(row) for row in rows]
 
 
 async def quarantined_event(postgres: Postgres, number: int) -> Record:
-    """One quarantined slot, its original bytes included.
+    """One quarantined slot, its original bytes and those of its fix (None without one) included.
 
     Raises:
         Permanent: there is none with this number.

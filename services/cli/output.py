@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
-from typing import IO, TYPE_CHECKING, Annotated, Final
+from typing import IO, TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
@@ -24,6 +24,7 @@ __all__ = [
     "UNREACHABLE",
     "USAGE",
     "Json",
+    "builtins",
     "counted",
     "exact_text",
     "heading",
@@ -63,6 +64,11 @@ def say(message: str) -> None:
 def print_text(text: str) -> None:
     """A line of data."""
     sys.stdout.write(f"{text}\n")
+
+
+def builtins(document: Any) -> Any:
+    """The document as rows and JSON are made of: no structs; moments, ids and bytes stay."""
+    return msgspec.to_builtins(document, builtin_types=(bytes, datetime, uuid.UUID))
 
 
 def number(count: int, one: str, many: str) -> str:

@@ -101,6 +101,17 @@ class Operator:
             )
         return current
 
+    @contextmanager
+    def traced(self) -> Iterator[None]:
+        """What is published within goes into traces, sent before the block ends."""
+        from libs.adapters import telemetry
+
+        told = telemetry.setup("drp", endpoint=self.settings.otlp_endpoint, log_format="text")
+        try:
+            yield
+        finally:
+            told.shutdown()
+
     async def postgres(self) -> Postgres:
         if self._postgres is None:
             from libs.adapters.postgres import Postgres

@@ -74,12 +74,12 @@ def closed(platform: RunningPlatform) -> str:
     return str(batch)
 
 
-def on_a_terminal(drp: Drp, *arguments: str, answer: str = "") -> Said:
+def on_a_terminal(drp: Drp, *arguments: str, answer: str = "", **environment: str) -> Said:
     """The command with a terminal for stdin and stderr; stdout is a pipe."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         drp.platform.command(*arguments),
-        env={**drp.platform.environment, "TERM": "xterm", "COLUMNS": "100"},
+        env={**drp.platform.environment, "TERM": "xterm", "COLUMNS": "100", **environment},
         stdin=theirs,
         stdout=subprocess.PIPE,
         stderr=theirs,
