@@ -22,7 +22,6 @@ __all__ = [
     "batch",
     "batches",
     "find_batch_id",
-    "flow_health",
     "generation",
     "generations",
     "judged_generations",
@@ -171,17 +170,6 @@ SELECT id, dataset, stream, stream_entry_id, stream_position, batch_id, disposit
        source_system, event_id, dataschema, trace_id, state, created_at, settled_at, original, fixed, fixed_at,
        fixed_by, redriven_entry
 FROM raw.quarantine WHERE id = $1
-"""
-
-
-_FLOWS = """
--- one row per flow: its last 24 hours
-SELECT flow_name, count(*) AS runs, count(*) FILTER (WHERE status = 'failed') AS failed,
-       round((count(*) FILTER (WHERE status = 'success'))::numeric / count(*), 4)::float8 AS success_rate,
-       percentile_cont(0.95) WITHIN GROUP (ORDER BY duration_seconds) AS p95_seconds,
-       (array_agg(error_message ORDER BY ended_at DESC) FILTER (WHERE error_message IS NOT NULL))[1] AS last_error
-FROM ops.pipeline_flow_audit WHERE ended_at > now() - interval '24 hours'
-GROUP BY flow_name ORDER BY flow_name
 """
 
 
@@ -359,8 +347,3 @@ async def quarantined_event(postgres: Postgres, number: int) -> Record:
     if row is None:
         raise Permanent(f"nothing is quarantined under number {number}", fix="drp quarantine ls")
     return dict(row)
-
-
-async def flow_health(postgres: Postgres) -> list[Record]:
-    """Each flow's last 24 hours: runs, failures, success rate (0..1), 95th percentile of its seconds."""
-    return [dict(row) for row in await postgres.fetch(_FLOWS)]

@@ -29,6 +29,7 @@ from services.cli.commands import (
     sql,
     trace,
     warehouse,
+    why,
 )
 from services.cli.output import INTERRUPTED, UNREACHABLE, reader_is_gone, say
 from services.cli.settings import home_folder
@@ -37,7 +38,7 @@ __all__ = ["app", "main"]
 
 _SECTIONS: Final = {
     "Platform": ("up", "down", "status", "env", "doctor", "config", "demo"),
-    "Events": ("publish", "batches", "trace", "quarantine", "ledger", "replay", "archive"),
+    "Events": ("publish", "batches", "why", "trace", "quarantine", "ledger", "replay", "archive"),
     "Warehouse": ("sql", "warehouse", "quality", "rebuild", "dataset", "alert"),
 }
 
@@ -67,6 +68,7 @@ app = typer.Typer(
 platform.register(app)
 publish.register(app)
 app.add_typer(batches.app, name="batches")
+why.register(app)
 trace.register(app)
 app.add_typer(quality.app, name="quality")
 app.add_typer(quarantine.app, name="quarantine")

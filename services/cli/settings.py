@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from pydantic import Field
+
 from libs.datasets import Dataset, datasets_folder_from, load_datasets
 from libs.errors import DrpError, Permanent, Transient
 from libs.runtime.settings import ServiceSettings
@@ -34,6 +36,12 @@ def home_folder() -> Path:
 
 class OperatorSettings(ServiceSettings):
     archive: Literal["on", "off", "required"] = "on"
+
+    batch_deadline: float = Field(default=300.0, gt=0)
+    """As the audit is told it: seconds after its closing within which a batch is to be published and archived."""
+
+    batch_max_age: float = Field(default=2.0, gt=0)
+    """As the ingestor is told it: seconds for which a batch is open."""
 
 
 class Operator:

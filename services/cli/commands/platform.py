@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from libs.errors import Permanent
+from libs.errors import Permanent, Transient
 from services.cli.output import (
     PROBLEMS,
     UNREACHABLE,
     Json,
+    builtins,
     heading,
     print_text,
     say,
@@ -30,7 +31,18 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _PARTS: Final = ("name", "kind", "ready", "url", "pid", "restarts", "detail")
-_FLOWS: Final = ("flow_name", "runs", "failed", "success_rate", "p95_seconds", "last_error")
+_FLOWS: Final = (
+    "flow_name",
+    "runs",
+    "failed",
+    "success_rate",
+    "p95_seconds",
+    "last_run_at",
+    "last_failed_at",
+    "last_error",
+)
+_CONCERNS: Final = ("", "what", "count", "since", "meaning", "next")
+_ACTIONS: Final = ("at", "actor", "action", "subject", "reason")
 
 
 def register(app: typer.Typer) -> None:
@@ -119,25 +131,36 @@ def down(as_json: Json = False) -> None:
 
 
 def status(
-    health: Annotated[bool, typer.Option("--health", help="Also the last 24 hours of each flow.")] = False,
+    health: Annotated[
+        bool, typer.Option("--health", help="Also each flow's last 24 hours, and what waits for a person.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show which servers and services run, and whether they are ready.
 
-    Exit 5 if nothing runs. Exit 3 if something isn't ready.
+    Exit 5 if nothing runs. Exit 3 if something isn't ready; with --health also if something waits for a person:
+    blocked, late, pinned, unarchived past its deadline, in quarantine, or alerts that reached nobody.
     """
     import msgspec
 
     found = _look()
-    flows = asyncio.run(_flows()) if health and found.running else None
+    seen, unreachable = None, None
+    if health and found.running:
+        try:
+            seen = asyncio.run(_health())
+        except Transient as error:
+            unreachable = error
     if as_json:
         document = msgspec.to_builtins(found)
-        write_json(document if flows is None else {**document, "flows": flows})
+        write_json(document if seen is None else {**document, **seen})
     else:
-        _show(found, flows)
+        _show(found, seen)
+    if unreachable is not None:  # told below what could be seen
+        raise unreachable
     if not found.running:
         raise typer.Exit(UNREACHABLE)
-    raise typer.Exit(0 if found.ready else PROBLEMS)
+    needed = seen is not None and any(concern["needs_person"] for concern in seen["concerns"])
+    raise typer.Exit(PROBLEMS if needed or not found.ready else 0)
 
 
 def _look() -> PlatformStatus:
@@ -148,23 +171,41 @@ def _look() -> PlatformStatus:
     return deployed_status(ServiceSettings()) if run_by() else look(_home())
 
 
-def _show(found: PlatformStatus, flows: list[Record] | None) -> None:
+def _show(found: PlatformStatus, seen: dict[str, list[Record]] | None) -> None:
     import msgspec
 
     rows = [{**msgspec.structs.asdict(part), "pid": str(part.pid or "–")} for part in found.parts]
     empty = f"Nothing runs in {found.home}. Start it: drp up --detach"
     show_rows(rows, as_json=False, columns=_PARTS, empty=empty)
-    if flows is not None:
-        heading("the last 24 hours")
-        show_rows(flows, as_json=False, columns=_FLOWS, empty="No step has run.")
+    if seen is None:
+        return
+    heading("the last 24 hours")
+    show_rows(seen["flows"], as_json=False, columns=_FLOWS, empty="No step has run.")
+    waiting = [{**one, "": "!" if one["needs_person"] else ""} for one in seen["concerns"] if one["count"]]
+    heading("what waits (! for a person)")
+    show_rows(waiting, as_json=False, columns=_CONCERNS, empty="Nothing waits.")
+    if seen["actions"]:
+        heading("what operators did")
+        show_rows(seen["actions"], as_json=False, columns=_ACTIONS, empty="")
 
 
-async def _flows() -> list[Record]:
-    from libs.operations import reading
+async def _health() -> dict[str, list[Record]]:
+    from libs.operations import health
     from services.cli.settings import operator
 
     async with operator() as platform:
-        return await reading.flow_health(await platform.postgres())
+        postgres, settings = await platform.postgres(), platform.settings
+        found = await health.concerns(
+            postgres,
+            deadline=settings.batch_deadline,
+            max_age=settings.batch_max_age,
+            archive=settings.archive != "off",
+        )
+        return {
+            "flows": await health.flow_health(postgres),
+            "concerns": builtins(found),
+            "actions": await health.recent_actions(postgres),
+        }
 
 
 def env(as_json: Json = False) -> None:

@@ -282,30 +282,3 @@ async def test_the_ledger_is_told_by_dataset(works: Works) -> None:
         1,
     )
     assert (row["unpublished"], row["published"]) == (1, 0)
-
-
-async def test_the_health_of_a_flow_is_that_of_its_last_day(works: Works) -> None:
-    for status, seconds, hours, error in (
-        ("success", 1.0, 1, None),
-        ("failed", 2.0, 2, "earlier"),
-        ("failed", 3.0, 1, "later"),
-        ("success", 3.0, 3, None),
-        ("failed", 99.0, 25, "long ago"),
-    ):
-        await works.postgres.execute(
-            """
-            INSERT INTO ops.pipeline_flow_audit (event_id, flow_name, flow_run_id, status, started_at, ended_at,
-                duration_seconds, records_processed, metadata, error_message)
-            SELECT gen_random_uuid(), 'ingest', 'x', $1, now() - make_interval(hours => $3),
-                   now() - make_interval(hours => $3), $2, 1, '{}', $4
-            """,
-            status,
-            seconds,
-            hours,
-            error,
-        )
-
-    (flow,) = await reading.flow_health(works.postgres)
-
-    assert (flow["runs"], flow["failed"], flow["success_rate"]) == (4, 2, 0.5)
-    assert (flow["p95_seconds"], flow["last_error"]) == (3.0, "later")
