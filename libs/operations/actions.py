@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from libs.adapters.postgres import Connection, Postgres
 from libs.errors import Permanent
+
+if TYPE_CHECKING:
+    from libs.adapters.postgres import Connection, Postgres
 
 __all__ = ["Action", "acting", "actions_on", "record_action", "record_actions"]
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from libs.adapters.postgres import Postgres
 from libs.errors import Permanent, Transient
+from libs.operations.actions import record_action
 
 __all__ = ["AlertOutcome", "send_test_alert"]
 
@@ -36,7 +37,7 @@ class AlertOutcome:
     error: str | None
 
 
-async def send_test_alert(postgres: Postgres, *, wait: float = 15.0) -> AlertOutcome:
+async def send_test_alert(postgres: Postgres, *, actor: str, wait: float = 15.0) -> AlertOutcome:
     """Put a test alert on the way that real ones take, and wait until audit has sent it or given it up.
 
     Args:
@@ -45,7 +46,10 @@ async def send_test_alert(postgres: Postgres, *, wait: float = 15.0) -> AlertOut
     Raises:
         Transient: it is still on its way; says what the last attempt met.
     """
-    number = await postgres.fetchval(_INSERT, f"alert.test:{uuid.uuid4()}")
+    key = f"alert.test:{uuid.uuid4()}"
+    async with postgres.transaction() as connection:
+        number = await connection.fetchval(_INSERT, key)
+        await record_action(connection, actor=actor, action="alert.test", subject=key, reason="asked for")
     deadline = asyncio.get_running_loop().time() + wait
     while True:
         row = await postgres.fetchrow(_LOOK, number)

@@ -10,7 +10,9 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from libs.contracts.events import batch_subject
 from libs.errors import Permanent, Transient
+from libs.operations.actions import actions_on
 
 if TYPE_CHECKING:
     from libs.adapters.postgres import Postgres
@@ -215,7 +217,7 @@ def _whole_id(text: str) -> uuid.UUID | None:
 
 
 async def batch(postgres: Postgres, batch_id: uuid.UUID) -> Record:
-    """A batch with its generations, rules that stopped it, archive objects and audit rows."""
+    """A batch with its generations, rules that stopped it, archive objects, audit rows and operators' actions."""
     row = await postgres.fetchrow(_BATCH, batch_id)
     if row is None:
         raise Permanent(f"there is no batch {batch_id}", fix="drp batches ls")
@@ -223,6 +225,7 @@ async def batch(postgres: Postgres, batch_id: uuid.UUID) -> Record:
     record["generations"] = [dict(each) for each in await postgres.fetch(_BATCH_GENERATIONS, batch_id)]
     record["objects"] = [dict(each) for each in await postgres.fetch(_BATCH_OBJECTS, batch_id)]
     record["audit"] = await audit_rows(postgres, str(batch_id))
+    record["actions"] = await actions_on(postgres, batch_subject(batch_id))
     generation = row["last_generation"]
     checks = [] if generation is None else await quality_results(postgres, generation)
     record["broken_rules"] = [check for check in checks if check["status"] in ("fail", "error")]

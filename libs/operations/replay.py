@@ -24,6 +24,7 @@ from libs.adapters.postgres import Postgres
 from libs.adapters.telemetry import Span, span
 from libs.datasets import Dataset
 from libs.errors import Permanent
+from libs.operations.actions import record_action
 from libs.operations.archive import document_lines
 from libs.pipeline.archive import (
     ArchivedObject,
@@ -123,6 +124,7 @@ async def replay(
     dataset: str | None = None,
     dry_run: bool = False,
     limit: int = 1_000,
+    actor: str | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Replayed:
     """Publish the selected batches' accepted events again, oldest batch first.
@@ -132,6 +134,7 @@ async def replay(
         dataset: only this one's; None is all of datasets.
         dry_run: plan, and publish nothing.
         limit: entries that may wait in the stream; beyond it this waits, ten minutes at most.
+        actor: who is recorded as having asked for it; nothing is without one.
         on_progress: told how many events are published, of how many.
 
     Raises:
@@ -158,6 +161,8 @@ async def replay(
     )
     if dry_run or not plan:
         return done
+    if actor is not None:
+        await _record(postgres, chosen, source, plan, actor)
     links = [batch.traceparent for batch in plan if batch.traceparent][:_LINKS]
     attributes = {"drp.source": source, "drp.batches": len(plan)}
     with span("replay", root=True, links=links, attributes=attributes) as step:
@@ -174,6 +179,23 @@ async def replay(
         seconds=time.monotonic() - began,
         traceparent=step.traceparent,
     )
+
+
+async def _record(
+    postgres: Postgres, datasets: Sequence[Dataset], source: Source, plan: Sequence[_Batch], actor: str
+) -> None:
+    async with postgres.transaction() as connection:
+        for dataset in datasets:
+            own = [batch.events for batch in plan if batch.dataset is dataset]
+            detail = {"from": source, "batches": len(own), "events": sum(own)}
+            await record_action(
+                connection,
+                actor=actor,
+                action="replay",
+                subject=f"dataset:{dataset.name}",
+                reason="asked for",
+                detail=detail,
+            )
 
 
 async def manifests(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import typer
@@ -17,7 +18,11 @@ import typer
 from libs.errors import Permanent
 from services.cli.output import say
 
-__all__ = ["actor", "check_answerable", "confirmed", "edited"]
+__all__ = ["DryRun", "Why", "Yes", "actor", "check_answerable", "confirmed", "edited"]
+
+Why = Annotated[str, typer.Option("--reason", "--because", metavar="TEXT", help="Why. It is kept.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
 
 def actor() -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from services.cli.asking import actor
 from services.cli.output import PROBLEMS, Json, say, write_json
 from services.cli.settings import operator
 
@@ -32,7 +33,7 @@ def send_test(
         from libs.operations.alerts import send_test_alert
 
         async with operator() as platform:
-            outcome = await send_test_alert(await platform.postgres(), wait=timeout)
+            outcome = await send_test_alert(await platform.postgres(), actor=actor(), wait=timeout)
         if as_json:
             write_json(outcome)
         if outcome.state == "sent":

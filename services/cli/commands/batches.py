@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from libs.operations import reading
-from services.cli.asking import actor, confirmed
+from services.cli.asking import DryRun, Why, Yes, actor, confirmed
 from services.cli.output import PROBLEMS, Json, heading, number, say, show_record, show_rows, write_json
 from services.cli.settings import Operator, operator
 
@@ -23,7 +23,6 @@ app = typer.Typer(
 
 _A_BATCH: Final = "A batch id, the start of one, or `last`."
 Batch = Annotated[str, typer.Argument(metavar="BATCH", help=_A_BATCH)]
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why. It is kept.")]
 
 _COLUMNS: Final = (
     "id",
@@ -60,6 +59,7 @@ _PARTS: Final = {
         "records_processed",
         "error_message",
     ),
+    "actions": ("at", "actor", "action", "reason"),
 }
 
 
@@ -129,7 +129,7 @@ def _advice(record: reading.Record) -> str:
             return f"No row was accepted. See why: drp quarantine ls --batch {batch_id}"
         case "open":
             return f"Still open. Have it closed: drp batches close {batch_id}"
-    return f"On its way. Wait for it: drp batches wait {batch_id}"
+    return f"On its way. Why it is there: drp why {batch_id}   Wait for it: drp batches wait {batch_id}"
 
 
 @app.command("close")
@@ -139,7 +139,8 @@ def close(
     dataset: Annotated[
         str | None, typer.Option(metavar="NAME", help="With --all: only this dataset's.")
     ] = None,
-    reason: Reason = "asked for",
+    reason: Why = "asked for",
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Have an open batch closed now, before its size or age does it.
@@ -150,25 +151,28 @@ def close(
         raise typer.BadParameter("name a batch, or say --all")
 
     async def run() -> None:
+        from libs.operations.actions import acting
         from libs.operations.batches import request_close
 
         async with operator() as platform:
             postgres = await platform.postgres()
             batch_id = None if batch is None else await reading.find_batch_id(postgres, batch)
             only = platform.only(dataset)
-            async with postgres.transaction() as connection:
+            async with acting(postgres, dry_run=dry_run) as connection:
                 asked = await request_close(connection, batch_id, dataset=only, reason=reason, actor=actor())
-            await reading.wait_until_closed(postgres, asked)
-        _tell_closed(asked, batch_id, as_json=as_json)
+            if not dry_run:
+                await reading.wait_until_closed(postgres, asked)
+        if as_json:
+            write_json({"closed": asked} | ({"dry_run": True} if dry_run else {}))
+        else:
+            _tell_closed(asked, batch_id, dry_run=dry_run)
 
     asyncio.run(run())
 
 
-def _tell_closed(asked: list[uuid.UUID], batch_id: uuid.UUID | None, *, as_json: bool) -> None:
-    if as_json:
-        write_json({"closed": asked})
-    elif asked:
-        say(f"Closed {', '.join(map(str, asked))}.")
+def _tell_closed(asked: list[uuid.UUID], batch_id: uuid.UUID | None, *, dry_run: bool) -> None:
+    if asked:
+        say(f"{'Would close' if dry_run else 'Closed'} {', '.join(map(str, asked))}.")
     else:
         say("No batch is open." if batch_id is None else f"Batch {batch_id} is closed already.")
 
@@ -176,8 +180,9 @@ def _tell_closed(asked: list[uuid.UUID], batch_id: uuid.UUID | None, *, as_json:
 @app.command("hold")
 def hold_batch(
     batch: Batch,
-    reason: Reason,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    reason: Why,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Leave a batch out of the warehouse.
@@ -187,43 +192,48 @@ def hold_batch(
     """
 
     async def run() -> bool:
+        from libs.operations.actions import acting
         from libs.operations.batches import hold
 
         async with operator() as platform:
             batch_id, record = await _found(platform, batch)
             seen = record["generation"] is not None and record["held_at"] is None
             question = f"Readers see batch {batch_id}. Take it out of their sight?"
-            if seen and not await confirmed(question, yes=yes):
+            if seen and not dry_run and not await confirmed(question, yes=yes):
                 return False
             postgres = await platform.postgres()
-            async with postgres.transaction() as connection:
+            async with acting(postgres, dry_run=dry_run) as connection:
                 changed = await hold(connection, batch_id, reason=reason, actor=actor())
             after = await reading.batch(postgres, batch_id)
-        done = "is held: the next generation leaves it out" if changed else "was held already"
-        _tell(f"Batch {batch_id} {done}.", after, as_json=as_json)
+        is_ = "would be" if dry_run else "is"
+        done = f"{is_} held: the next generation leaves it out" if changed else "was held already"
+        undo = f" Put it back: drp batches release {batch_id} --reason …" if changed and not dry_run else ""
+        _tell(f"Batch {batch_id} {done}.{undo}", after, dry_run=dry_run, as_json=as_json)
         return True
 
     raise typer.Exit(0 if asyncio.run(run()) else 1)
 
 
 @app.command("release")
-def release_batch(batch: Batch, reason: Reason, as_json: Json = False) -> None:
+def release_batch(batch: Batch, reason: Why, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Put a held batch back.
 
     The next generation applies it, and the gate judges that.
     """
 
     async def run() -> None:
+        from libs.operations.actions import acting
         from libs.operations.batches import release
 
         async with operator() as platform:
             batch_id, _ = await _found(platform, batch)
             postgres = await platform.postgres()
-            async with postgres.transaction() as connection:
+            async with acting(postgres, dry_run=dry_run) as connection:
                 changed = await release(connection, batch_id, reason=reason, actor=actor())
             after = await reading.batch(postgres, batch_id)
-        done = "is released: the next generation applies it" if changed else "was not held"
-        _tell(f"Batch {batch_id} {done}.", after, as_json=as_json)
+        is_ = "would be" if dry_run else "is"
+        done = f"{is_} released: the next generation applies it" if changed else "was not held"
+        _tell(f"Batch {batch_id} {done}.", after, dry_run=dry_run, as_json=as_json)
 
     asyncio.run(run())
 
@@ -234,10 +244,10 @@ async def _found(platform: Operator, batch: str) -> tuple[uuid.UUID, reading.Rec
     return batch_id, await reading.batch(postgres, batch_id)
 
 
-def _tell(message: str, record: dict[str, Any], *, as_json: bool) -> None:
+def _tell(message: str, record: dict[str, Any], *, dry_run: bool, as_json: bool) -> None:
     say(message)
     if as_json:
-        write_json(record)
+        write_json(record | ({"dry_run": True} if dry_run else {}))
 
 
 @app.command("wait")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from libs.operations import reading
-from services.cli.asking import actor, check_answerable, confirmed, edited
-from services.cli.commands.redriving import Because, DryRun, Id, Yes, redriven, tell_redrive
+from services.cli.asking import DryRun, Yes, actor, check_answerable, confirmed, edited
+from services.cli.commands.redriving import Because, Id, redriven, tell_redrive
 from services.cli.output import PROBLEMS, Json, builtins, heading, say, show_rows, write_json
 from services.cli.settings import Operator, operator
 

@@ -9,7 +9,7 @@ import typer
 
 from libs.errors import Permanent
 from libs.operations import reading
-from services.cli.asking import actor, confirmed
+from services.cli.asking import DryRun, Why, Yes, actor, confirmed
 from services.cli.output import Json, heading, say, show_rows, write_json
 from services.cli.settings import operator
 
@@ -93,8 +93,9 @@ def show(
 @app.command("accept")
 def accept_generation(
     generation: Annotated[int, typer.Argument(metavar="GENERATION", help="A blocked one.")],
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why. It is kept.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    reason: Why,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Publish a blocked generation all the same.
@@ -103,20 +104,22 @@ def accept_generation(
     """
 
     async def run() -> bool:
+        from libs.operations.actions import acting
         from libs.operations.warehouse import accept
 
         async with operator() as platform:
             postgres = await platform.postgres()
             question = f"Show readers generation {generation}, which the gate blocked?"
             await reading.generation(postgres, generation)
-            if not await confirmed(question, yes=yes):
+            if not dry_run and not await confirmed(question, yes=yes):
                 return False
-            async with postgres.transaction() as connection:
+            async with acting(postgres, dry_run=dry_run) as connection:
                 await accept(connection, generation, reason=reason, actor=actor())
             after = await reading.generation(postgres, generation)
-        say(f"Generation {generation} is accepted and will be published. See: drp warehouse ls")
+        is_ = "would be" if dry_run else "is"
+        say(f"Generation {generation} {is_} accepted and published. See: drp why {generation}")
         if as_json:
-            write_json(after)
+            write_json(after | ({"dry_run": True} if dry_run else {}))
         return True
 
     raise typer.Exit(0 if asyncio.run(run()) else 1)

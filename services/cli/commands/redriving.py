@@ -9,7 +9,7 @@ import typer
 
 from libs.operations import reading
 from libs.pipeline.refusals import REASONS
-from services.cli.asking import actor, confirmed
+from services.cli.asking import DryRun, Yes, actor, confirmed
 from services.cli.output import PROBLEMS, Json, builtins, counted, number, say, show_rows, write_json
 from services.cli.settings import Operator, operator
 
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Because",
     "Code",
-    "DryRun",
     "Id",
     "InBatch",
     "OfDataset",
-    "Yes",
     "check_code",
     "redriven",
     "register",
@@ -40,8 +38,6 @@ InBatch = Annotated[str | None, typer.Option("--batch", metavar="BATCH", help="O
 OfDataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Only this dataset.")]
 Everything = Annotated[bool, typer.Option("--all", help="Every open one.")]
 Because = Annotated[str, typer.Option("--because", metavar="TEXT", help="Why. It is kept.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
 
 _PLANNED: Final = ("id", "reason", "event_id", "fixed", "outcome", "detail")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from services.cli.asking import actor, confirmed
+from services.cli.asking import DryRun, Why, Yes, actor, confirmed
 from services.cli.output import PROBLEMS, Json, counted, number, say, show_rows, write_json
 from services.cli.settings import Operator, operator
 
@@ -64,8 +65,8 @@ def replay_command(
     verify: Annotated[
         bool, typer.Option("--verify", help="Rebuild from the archive beside the live data, and compare.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be published.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     dataset: DatasetName = None,
     as_json: Json = False,
 ) -> None:
@@ -119,30 +120,23 @@ def _amount(planned: Replayed) -> str:
 
 
 async def _run(platform: Operator, wanted: _Wanted, selection: Selection, *, dry_run: bool) -> Replayed:
-    from libs.adapters import telemetry
     from libs.operations.replay import replay
 
     bus, postgres = await platform.bus(), await platform.postgres()
     objects = await platform.objects() if wanted.source is Source.archive else None
-    told = None
-    if not dry_run:
-        told = telemetry.setup("drp", endpoint=platform.settings.otlp_endpoint, log_format="text")
-    try:
-        with counted("events") as on_progress:
-            return await replay(
-                postgres,
-                bus,
-                platform.datasets,
-                objects=objects,
-                source=wanted.source.value,
-                selection=selection,
-                dataset=platform.dataset(wanted.dataset).name,
-                dry_run=dry_run,
-                on_progress=on_progress,
-            )
-    finally:
-        if told is not None:
-            told.shutdown()
+    with nullcontext() if dry_run else platform.traced(), counted("events") as on_progress:
+        return await replay(
+            postgres,
+            bus,
+            platform.datasets,
+            objects=objects,
+            source=wanted.source.value,
+            selection=selection,
+            dataset=platform.dataset(wanted.dataset).name,
+            dry_run=dry_run,
+            actor=actor(),
+            on_progress=on_progress,
+        )
 
 
 async def _verify(dataset: str | None, *, as_json: bool) -> int:
@@ -171,7 +165,8 @@ def rebuild(
         bool, typer.Option("--full", help="From all of RAW, not on top of the current generation.")
     ] = False,
     dataset: DatasetName = None,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why. It is kept.")] = "asked for",
+    reason: Why = "asked for",
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Have the next generation built now.
@@ -180,15 +175,18 @@ def rebuild(
     """
 
     async def run() -> None:
+        from libs.operations.actions import acting
         from libs.operations.warehouse import request_rebuild
 
         async with operator() as platform:
             chosen = platform.dataset(dataset).name
             postgres = await platform.postgres()
-            async with postgres.transaction() as connection:
+            async with acting(postgres, dry_run=dry_run) as connection:
                 number = await request_rebuild(connection, chosen, full=full, actor=actor(), reason=reason)
         if as_json:
-            write_json({"request": number, "dataset": chosen, "full": full})
-        say(f"Asked for a {'full' if full else 'new'} build of {chosen}. See it: drp warehouse ls")
+            asked = {"request": number, "dataset": chosen, "full": full}
+            write_json(asked | ({"dry_run": True} if dry_run else {}))
+        ask = "Would ask" if dry_run else "Asked"
+        say(f"{ask} for a {'full' if full else 'new'} build of {chosen}. See it: drp warehouse ls")
 
     asyncio.run(run())

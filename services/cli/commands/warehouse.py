@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from libs.operations import reading
-from services.cli.asking import actor, confirmed
+from services.cli.asking import DryRun, Why, Yes, actor, confirmed
 from services.cli.output import Json, print_text, say, show_rows, write_json
 from services.cli.settings import operator
 
@@ -82,12 +82,13 @@ def path(dataset: DatasetName = None, as_json: Json = False) -> None:
 
 @app.command("rollback")
 def rollback_warehouse(
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why. It is kept.")],
+    reason: Why,
     to: Annotated[
         int | None, typer.Option(metavar="GENERATION", help="The one before the current if left out.")
     ] = None,
     dataset: DatasetName = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Show readers an earlier generation.
@@ -96,21 +97,24 @@ def rollback_warehouse(
     """
 
     async def run() -> bool:
+        from libs.operations.actions import acting
         from libs.operations.warehouse import rollback
 
         async with operator() as platform:
             chosen = platform.dataset(dataset).name
             postgres = await platform.postgres()
             target = "the generation before the current one" if to is None else f"generation {to}"
-            if not await confirmed(f"Show readers of {chosen} {target}?", yes=yes):
+            if not dry_run and not await confirmed(f"Show readers of {chosen} {target}?", yes=yes):
                 return False
-            async with postgres.transaction() as connection:
+            async with acting(postgres, dry_run=dry_run) as connection:
                 number = await rollback(connection, chosen, reason=reason, actor=actor(), to=to)
+        see = "would see" if dry_run else "see"
         say(
-            f"Readers of {chosen} see generation {number}, and nothing is published until: drp warehouse resume"
+            f"Readers of {chosen} {see} generation {number}; nothing is published until: drp warehouse resume"
         )
         if as_json:
-            write_json({"dataset": chosen, "generation": number, "pinned": True})
+            done = {"dataset": chosen, "generation": number, "pinned": True}
+            write_json(done | ({"dry_run": True} if dry_run else {}))
         return True
 
     raise typer.Exit(0 if asyncio.run(run()) else 1)
@@ -119,7 +123,8 @@ def rollback_warehouse(
 @app.command("resume")
 def resume_warehouse(
     dataset: DatasetName = None,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why. It is kept.")] = "publishing goes on",
+    reason: Why = "publishing goes on",
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Let generations be published again after a rollback.
@@ -128,15 +133,17 @@ def resume_warehouse(
     """
 
     async def run() -> None:
+        from libs.operations.actions import acting
         from libs.operations.warehouse import resume
 
         async with operator() as platform:
             chosen = platform.dataset(dataset).name
             postgres = await platform.postgres()
-            async with postgres.transaction() as connection:
+            async with acting(postgres, dry_run=dry_run) as connection:
                 resumed = await resume(connection, chosen, actor=actor(), reason=reason)
-        say(f"{chosen} is published again." if resumed else f"Nothing kept {chosen} from being published.")
+        goes_on = f"{chosen} {'would be' if dry_run else 'is'} published again."
+        say(goes_on if resumed else f"Nothing keeps {chosen} from being published.")
         if as_json:
-            write_json({"dataset": chosen, "resumed": resumed})
+            write_json({"dataset": chosen, "resumed": resumed} | ({"dry_run": True} if dry_run else {}))
 
     asyncio.run(run())

@@ -50,30 +50,6 @@ def test_a_fix_is_checked_and_kept_and_publishes_nothing(drp: Drp) -> None:
     assert "A-4" not in amounts(drp)
 
 
-def test_what_can_not_be_done_with_quarantine_is_a_usage_error(drp: Drp) -> None:
-    number = number_of(drp, "wrong_type")
-    for arguments, words in (
-        (["redrive"], "say which"),
-        (["redrive", number, "--all"], "say which"),
-        (["redrive", number], "say --yes"),
-        (["discard", number], "--because"),
-        (["discard", number, "--because", "x", "--reason", "test data"], "Why you do it: --because"),
-        (["discard", "--all", "--because", "x"], "say --yes"),
-        (["ls", "--reason", "nope"], "no reason code"),
-        (["fix", number], "say what to correct"),
-        (["fix", number, "--set", "amount"], "'amount' is not FIELD=VALUE"),
-        (["fix", number, "--set", "amount=1", "--redrive"], "say --yes"),
-        (["fix", number, "--edit"], "--edit needs a terminal"),
-        (["fix", number, "--edit", "--file", "x"], "one of them"),
-        (["show", number, "--json", "--original"], "only one of"),
-    ):
-        said = drp("quarantine", *arguments)
-        assert (said.code, said.out) == (2, ""), arguments
-        assert words in said.err, arguments
-    assert drp("quarantine", "redrive", "999", "--yes").code == 1
-    assert json.loads(drp("quarantine", "show", number, "--fixed").out)["data"]["amount"] == "10.00"
-
-
 def test_a_redrive_is_planned_then_done_once_and_seen_by_readers(drp: Drp) -> None:
     number = number_of(drp, "wrong_type")
     planned = drp("quarantine", "redrive", "--all", "--dry-run", "--json")
@@ -81,6 +57,7 @@ def test_a_redrive_is_planned_then_done_once_and_seen_by_readers(drp: Drp) -> No
     assert {event["outcome"] for event in planned.document["events"]} == {"accepted", "refused"}
     assert "accepted" in drp("quarantine", "redrive", number, "--dry-run").out
 
+    assert drp("quarantine", "redrive", number).code == 2  # it asks first
     done = drp("quarantine", "redrive", number, "--because", "the shop corrected it", "--yes", "--json")
     assert (done.code, done.document["published"], done.document["stay"]) == (0, 1, 0)
     batch = closed(drp.platform)

@@ -227,7 +227,7 @@ async def test_without_a_webhook_alerts_are_logged_and_sent_once_one_is_set(
 async def test_a_test_alert_takes_the_way_of_real_ones(
     postgres: Postgres, store: AuditStore, receiver: Receiver, webhook: Webhook
 ) -> None:
-    testing = asyncio.create_task(send_test_alert(postgres))
+    testing = asyncio.create_task(send_test_alert(postgres, actor="ann"))
     await until(lambda: sent(store, webhook))
 
     outcome = await testing
@@ -236,9 +236,9 @@ async def test_a_test_alert_takes_the_way_of_real_ones(
 
 
 async def test_a_test_alert_says_why_nobody_got_it(postgres: Postgres, store: AuditStore) -> None:
-    testing = asyncio.create_task(send_test_alert(postgres))
+    testing = asyncio.create_task(send_test_alert(postgres, actor="ann"))
     await until(lambda: shelved(store))
     assert (await testing).error == NO_WEBHOOK
 
     with pytest.raises(Transient, match="no sender took it"):
-        await send_test_alert(postgres, wait=0.1)
+        await send_test_alert(postgres, actor="ann", wait=0.1)
