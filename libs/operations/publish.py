@@ -1,50 +1,28 @@
-"""`drp publish --file`: a file's rows become events of a dataset, through the same stream as all others.
+"""`drp publish --file`: the rows of a file, or of what is piped in, become events of a dataset.
 
-An event's id is uuid5(NAMESPACE_URL, source + row), the row as JSON with its fields in the order of their
-names: a file published twice adds nothing. The source is `urn:drp:file:<name>` unless given, the name without
-its folder and `.gz`: the same rows under another source are other events. Values are published as they are
-written; the contract judges them, not this.
+The events' source is `urn:drp:file:<name>` unless given, the name without its folder and `.gz`: the same rows
+under another source are other events. What is piped in has no name: its source is `urn:drp:stdin`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import time as clock
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from libs.adapters.bus import Bus
-from libs.adapters.files import Chunk, Form, Layout, Unreadable, columns_of, form_of, read_rows, row_id
-from libs.adapters.metrics import PRODUCED_EVENTS
-from libs.adapters.telemetry import span
-from libs.datasets import ColumnType, Dataset
+from libs.adapters.files import Kind, Layout, columns_of, form_of, read_rows
+from libs.datasets import Dataset
 from libs.errors import Permanent
+from libs.operations.document import is_document, publish_document
+from libs.operations.publishing import LIMIT, Entries, Progress, Published, layout_of, publish_rows
 
-__all__ = ["Published", "publish_file", "source_of"]
+__all__ = ["STDIN", "Published", "publish_file", "source_of"]
 
-PER_ENTRY: Final = 500
-ENTRY_BYTES: Final = 1024 * 1024
-PER_TRIP: Final = 20
-ROOM_WITHIN: Final = 600.0
-ORIGIN: Final = "backfill"
-
-
-class Published(msgspec.Struct, frozen=True, kw_only=True):
-    """events: how many the stream has acknowledged; unreadable: how many of them are lines that were no rows.
-    entries: of the stream, up to PER_ENTRY events each."""
-
-    source: str
-    events: int
-    unreadable: int
-    entries: int
-    seconds: float
+STDIN: Final = "urn:drp:stdin"
+"""The source of what is piped in, if none is given: the same row piped in twice is one event."""
 
 
 async def publish_file(
@@ -52,18 +30,20 @@ async def publish_file(
     dataset: Dataset,
     path: Path,
     *,
+    form: Kind | None = None,
     mapping: Mapping[str, str] | None = None,
     source: str | None = None,
     time: datetime | None = None,
     rate: float | None = None,
-    limit: int = 1_000,
-    on_progress: Callable[[int], None] | None = None,
-    on_entries: Callable[[Sequence[str]], None] | None = None,
+    limit: int = LIMIT,
+    on_progress: Progress | None = None,
+    on_entries: Entries | None = None,
     attributes: Mapping[str, str] | None = None,
 ) -> Published:
-    """Publish a CSV, JSON Lines or Parquet file, gzip too.
+    """Publish a CSV, JSON Lines or Parquet file, gzip too; or a document of the archive, as it was.
 
     Args:
+        form: what the file holds; None tells it by its name and its first bytes.
         mapping: the file's column for a field of the contract, where the names differ.
         source: the events' source.
         time: the events' time where a row has none of its own (the contract's event time).
@@ -77,50 +57,38 @@ async def publish_file(
         Permanent: the file, or its columns, can't be used; nothing, or a first part, was published.
         Transient: Redis is away, or the stream stays full. Publishing again adds nothing twice.
     """
+    told: Kind = await asyncio.to_thread(form_of, path) if form is None else form
+    if told == "jsonl" and await asyncio.to_thread(is_document, path):
+        if mapping or source or time:
+            raise Permanent(
+                f"{path.name} is a document of the archive: its events keep their source, time and fields",
+                fix="no --map, --source and --time",
+            )
+        return await publish_document(
+            bus,
+            dataset,
+            path,
+            rate=rate,
+            limit=limit,
+            on_progress=on_progress,
+            on_entries=on_entries,
+            attributes=attributes,
+        )
     named = source or source_of(path)
-    layout = await asyncio.to_thread(_layout, dataset, path, mapping or {}, named, time)
-    envelope = _Envelope.of(dataset, named, time)
-    began = clock.monotonic()
-    events = unreadable = entries = 0
-    told = {"drp.dataset": dataset.name, "drp.file": path.name, **(attributes or {})}
-    with span("publish", root=True, attributes=told) as this:
-        async with aclosing(_read_ahead(read_rows(path, layout))) as chunks:
-            async for chunk in chunks:
-                for documents in _trips(envelope.documents(chunk)):
-                    await bus.wait_for_room(dataset.stream, limit=limit, timeout=ROOM_WITHIN)
-                    entry_ids = await bus.publish(
-                        dataset.stream, [one for one, _ in documents], traceparent=this.traceparent
-                    )
-                    events += sum(count for _, count in documents)
-                    entries += len(entry_ids)
-                    if on_progress is not None:
-                        on_progress(events)
-                    if on_entries is not None:
-                        on_entries(entry_ids)
-                    await _keep_pace(rate, events, began)
-                unreadable += len(chunk.unreadable)
-        this.set({"drp.events": events, "drp.unreadable": unreadable})
-    PRODUCED_EVENTS.labels("file").inc(events)
-    return Published(
+    layout = await asyncio.to_thread(_layout, dataset, path, told, mapping or {}, named, time)
+    return await publish_rows(
+        bus,
+        dataset,
+        read_rows(path, layout, told),
         source=named,
-        events=events,
-        unreadable=unreadable,
-        entries=entries,
-        seconds=clock.monotonic() - began,
+        time=time,
+        rate=rate,
+        limit=limit,
+        kind="file",
+        attributes={"drp.file": path.name, **(attributes or {})},
+        on_progress=on_progress,
+        on_entries=on_entries,
     )
-
-
-async def _read_ahead(chunks: Iterator[Chunk]) -> AsyncGenerator[Chunk, None]:
-    """The chunks, the next one being read in a thread while this one is published."""
-    reading = asyncio.create_task(asyncio.to_thread(next, chunks, None))
-    try:
-        while (chunk := await reading) is not None:
-            reading = asyncio.create_task(asyncio.to_thread(next, chunks, None))
-            yield chunk
-    finally:
-        await asyncio.wait({reading})
-        if not reading.cancelled():
-            reading.exception()  # seen, whoever failed first
 
 
 def source_of(path: Path) -> str:
@@ -128,94 +96,13 @@ def source_of(path: Path) -> str:
     return f"urn:drp:file:{path.name.removesuffix('.gz')}"
 
 
-@dataclass(frozen=True)
-class _Envelope:
-    """What stands around each row's JSON."""
-
-    source: str
-    before_id: str
-    between: str
-    time: str | None
-
-    @classmethod
-    def of(cls, dataset: Dataset, source: str, time: datetime | None) -> _Envelope:
-        kind = msgspec.json.encode(f"{dataset.name}.imported").decode()
-        return cls(
-            source=source,
-            before_id='{"specversion":"1.0","id":"',
-            between=f'","source":{msgspec.json.encode(source).decode()},"type":{kind},'
-            f'"dataschema":"{dataset.dataschema}","drporigin":"{ORIGIN}",',
-            time=None if time is None else _text(time),
-        )
-
-    def documents(self, chunk: Chunk) -> Iterator[tuple[bytes, int]]:
-        """Entries, as JSON arrays, and how many events each holds."""
-        events = [
-            f'{self.before_id}{event_id}{self.between}{self._time(moment)}"data":{data}}}'
-            for event_id, moment, data in zip(chunk.ids, chunk.times, chunk.data, strict=True)
-        ]
-        events += [self._unreadable(line) for line in chunk.unreadable]
-        for first in range(0, len(events), PER_ENTRY):
-            yield from _packed(events[first : first + PER_ENTRY])
-
-    def _time(self, moment: str | None) -> str:
-        chosen = moment or self.time
-        return "" if chosen is None else f'"time":"{chosen}",'
-
-    def _unreadable(self, line: Unreadable) -> str:
-        """The event that stands for a line that is no row: the decoder refuses it, quarantine keeps it."""
-        data = {"line": line.line, "text": line.text, "error": line.error}
-        written = msgspec.json.encode(data).decode()
-        why = msgspec.json.encode(f"line {line.line}: {line.error}").decode()
-        event_id = row_id(self.source + written)
-        return f'{self.before_id}{event_id}{self.between}"drpunreadable":{why},"data":{written}}}'
-
-
-def _packed(events: Sequence[str]) -> Iterator[tuple[bytes, int]]:
-    """One entry if it is small enough, else halves; an event too large for any entry goes alone."""
-    document = f"[{','.join(events)}]".encode()
-    if len(document) <= ENTRY_BYTES or len(events) == 1:
-        yield document, len(events)
-        return
-    middle = len(events) // 2
-    yield from _packed(events[:middle])
-    yield from _packed(events[middle:])
-
-
-def _trips(documents: Iterator[tuple[bytes, int]]) -> Iterator[list[tuple[bytes, int]]]:
-    """As many entries as one round trip takes."""
-    while trip := list(itertools.islice(documents, PER_TRIP)):
-        yield trip
-
-
 def _layout(
-    dataset: Dataset, path: Path, mapping: Mapping[str, str], source: str, time: datetime | None
+    dataset: Dataset, path: Path, form: Kind, mapping: Mapping[str, str], source: str, time: datetime | None
 ) -> Layout:
-    _check_fields(dataset, mapping)
-    if form_of(path) != "jsonl":  # whose lines may differ
-        _check_columns(dataset, path, mapping, columns_of(path))
-    moment = None if dataset.event_time is None else dataset.event_time.field
-    if moment is None and time is None:
-        raise Permanent(
-            f"the contract of {dataset.name} names no event time, so a row does not say when it happened",
-            fix="--time 2026-01-01T00:00:00Z",
-        )
-    forms: dict[ColumnType, Form] = {ColumnType.INTEGER: "integer", ColumnType.BOOLEAN: "boolean"}
-    return Layout(
-        name=source,
-        fields={column: field for field, column in mapping.items()},
-        forms={column.field: forms[column.type] for column in dataset.columns if column.type in forms},
-        time=moment,
-    )
-
-
-def _check_fields(dataset: Dataset, mapping: Mapping[str, str]) -> None:
-    known = {column.field for column in dataset.columns}
-    if unknown := sorted(mapping.keys() - known):
-        fix = f"one of {', '.join(sorted(known))}"
-        raise Permanent(f"{dataset.name} has no field {unknown[0]!r} to map to", fix=fix)
-    if len(set(mapping.values())) < len(mapping):
-        raise Permanent("two fields are mapped to one column", fix="name a column of its own for each")
+    layout = layout_of(dataset, mapping, source, time)
+    if form != "jsonl":  # whose lines may differ
+        _check_columns(dataset, path, mapping, columns_of(path, form))
+    return layout
 
 
 def _check_columns(dataset: Dataset, path: Path, mapping: Mapping[str, str], columns: Sequence[str]) -> None:
@@ -232,13 +119,3 @@ def _check_columns(dataset: Dataset, path: Path, mapping: Mapping[str, str], col
     if needed:
         fix = " ".join(f"--map {field}=COLUMN" for field in needed)
         raise Permanent(f"the file has no column for {', '.join(needed)}", why=there, fix=fix)
-
-
-async def _keep_pace(rate: float | None, events: int, began: float) -> None:
-    if rate is not None and (early := began + events / rate - clock.monotonic()) > 0:
-        await asyncio.sleep(early)
-
-
-def _text(moment: datetime) -> str:
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -25,6 +25,7 @@ from libs.adapters.telemetry import Span, span
 from libs.datasets import Dataset
 from libs.errors import Permanent
 from libs.operations.actions import record_action
+from libs.operations.again import PER_ENTRY, Again
 from libs.operations.archive import document_lines
 from libs.pipeline.archive import (
     ArchivedObject,
@@ -32,19 +33,13 @@ from libs.pipeline.archive import (
     accepted_lines,
     batch_manifest_of,
     decode_manifest,
-    event_of,
     raw_prefix,
-    read_lines,
 )
-from libs.pipeline.refusals import MAX_EVENT_BYTES
 
 __all__ = ["Replayed", "Selection", "Source", "accepted_document", "manifests", "replay"]
 
 Source = Literal["archive", "raw"]
 
-PER_ENTRY: Final = 500
-PER_TRIP: Final = 10 * PER_ENTRY
-ROOM_WITHIN: Final = 600.0
 _LINKS: Final = 64
 _MANIFESTS_AT_ONCE: Final = 8
 _ROWS: Final = 2_000
@@ -169,13 +164,13 @@ async def replay(
         run = _Run(postgres, bus, objects, step, limit=limit, total=total, on_progress=on_progress)
         for batch in plan:
             await run.publish(batch)
-        step.set({"drp.events": run.events, "drp.entries": run.entries})
-    PRODUCED_EVENTS.labels("replay").inc(run.events)
+        step.set({"drp.events": run.again.events, "drp.entries": run.again.entries})
+    PRODUCED_EVENTS.labels("replay").inc(run.again.events)
     return msgspec.structs.replace(
         done,
-        events=run.events,
-        entries=run.entries,
-        too_large=run.too_large,
+        events=run.again.events,
+        entries=run.again.entries,
+        too_large=run.again.too_large,
         seconds=time.monotonic() - began,
         traceparent=step.traceparent,
     )
@@ -275,7 +270,7 @@ async def _archived(objects: Objects, dataset: Dataset, selection: Selection) ->
 
 
 class _Run:
-    """Publishing under way: events and entries so far. Memory holds one trip."""
+    """Publishing under way. Memory holds one trip."""
 
     def __init__(
         self,
@@ -288,46 +283,22 @@ class _Run:
         total: int,
         on_progress: Callable[[int, int], None],
     ) -> None:
-        self.events = self.entries = self.too_large = 0
+        self.again = Again(
+            bus, step.traceparent, limit=limit, on_progress=lambda so_far: on_progress(so_far, total)
+        )
         self._postgres = postgres
-        self._bus = bus
         self._objects = objects
-        self._traceparent = step.traceparent
-        self._replaced = {
-            "drporigin": msgspec.Raw(b'"replay"'),
-            "traceparent": msgspec.Raw(msgspec.json.encode(step.traceparent)),
-        }
-        self._limit = limit
-        self._total = total
-        self._on_progress = on_progress
 
     async def publish(self, batch: _Batch) -> None:
-        waiting: list[bytes] = []
         async with aclosing(self._lines(batch)) as pieces:
             async for lines in pieces:
-                waiting += lines
-                while len(waiting) >= PER_TRIP:
-                    await self._send(batch.dataset.stream, waiting[:PER_TRIP])
-                    del waiting[:PER_TRIP]
-        if waiting:
-            await self._send(batch.dataset.stream, waiting)
+                await self.again.take(batch.dataset.stream, lines)
+        await self.again.finish(batch.dataset.stream)
 
     def _lines(self, batch: _Batch) -> AsyncGenerator[list[bytes], None]:
         if batch.manifest is None or self._objects is None:
             return _raw_lines(self._postgres, batch.dataset, batch.id)
         return document_lines(self._objects, accepted_document(batch.manifest))
-
-    async def _send(self, stream: str, lines: Sequence[bytes]) -> None:
-        events = [event_of(line, self._replaced) for line in read_lines(lines)]
-        fitting = [event for event in events if len(event) <= MAX_EVENT_BYTES]
-        await self._bus.wait_for_room(stream, limit=self._limit, timeout=ROOM_WITHIN)
-        entries = await self._bus.publish_events(
-            stream, fitting, traceparent=self._traceparent, per_entry=PER_ENTRY
-        )
-        self.events += len(fitting)
-        self.entries += len(entries)
-        self.too_large += len(events) - len(fitting)
-        self._on_progress(self.events, self._total)
 
 
 async def _raw_lines(

@@ -17,7 +17,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
@@ -37,6 +37,7 @@ __all__ = [
     "decode_manifest",
     "encode_manifest",
     "event_of",
+    "kind_of_line",
     "mart_key",
     "quarantined_lines",
     "raw_prefix",
@@ -263,6 +264,17 @@ def read_lines(texts: Iterable[bytes]) -> list[Line]:
         raise Permanent(
             "a line of the archive can not be read", why=str(error), fix="drp archive verify"
         ) from error
+
+
+def kind_of_line(text: bytes) -> Literal["raw", "quarantine"] | None:
+    """The kind of document that a line is from; None: it is none of the archive's."""
+    try:
+        fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if fields.keys() >= {"slot", "stream", "disposition", "reason", "original"}:
+        return "quarantine"
+    return "raw" if fields.keys() == {"envelope", "data", "slot"} else None
 
 
 def event_of(line: Line, attributes: Mapping[str, msgspec.Raw]) -> bytes:

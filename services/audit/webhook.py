@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from libs.adapters.http import retry_after
 from libs.errors import Permanent, Transient
-from services.audit.domain import Alert, retry_after, webhook_body
+from services.audit.domain import Alert, webhook_body
 
 __all__ = ["NotTaken", "Webhook", "open_webhook"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Final
@@ -13,7 +13,7 @@ from libs.adapters.files.opening import opened
 from libs.adapters.files.rows import CHUNK, TEXT_AT_MOST, Chunk, Layout, Unreadable, row_id
 from libs.errors import Permanent
 
-__all__ = ["line_columns", "read_lines"]
+__all__ = ["chunk_of", "line_columns", "read_lines"]
 
 Rows = list[dict[str, msgspec.Raw]]
 
@@ -26,17 +26,22 @@ def line_columns(path: Path) -> list[str]:
 
 
 def read_lines(path: Path, layout: Layout) -> Iterator[Chunk]:
-    names: dict[str, bytes] = {}
     for rows, unreadable in _json_lines(path):
-        data, times = [], []
-        for fields in rows:
-            named = {layout.fields.get(name, name): value for name, value in fields.items()}
-            for name in named.keys() - names.keys():
-                names[name] = msgspec.json.encode(name) + b":"
-            data.append(str(b"{" + b",".join(names[n] + named[n] for n in sorted(named)) + b"}", "utf-8"))
-            times.append(_moment(named.get(layout.time)) if layout.time else None)
-        ids = [row_id(layout.name + one) for one in data]
-        yield Chunk(ids=ids, data=data, times=times, unreadable=unreadable)
+        yield chunk_of(rows, layout, unreadable)
+
+
+def chunk_of(rows: Rows, layout: Layout, unreadable: Sequence[Unreadable] = ()) -> Chunk:
+    """JSON objects, each value as it is written, as a chunk."""
+    names: dict[str, bytes] = {}
+    data, times = [], []
+    for fields in rows:
+        named = {layout.fields.get(name, name): value for name, value in fields.items()}
+        for name in named.keys() - names.keys():
+            names[name] = msgspec.json.encode(name) + b":"
+        data.append(str(b"{" + b",".join(names[n] + named[n] for n in sorted(named)) + b"}", "utf-8"))
+        times.append(_moment(named.get(layout.time)) if layout.time else None)
+    ids = [row_id(layout.name + one) for one in data]
+    return Chunk(ids=ids, data=data, times=times, unreadable=unreadable)
 
 
 def _json_lines(path: Path) -> Iterator[tuple[Rows, list[Unreadable]]]:

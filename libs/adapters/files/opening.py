@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final, cast
 
 from libs.adapters.files.rows import Kind
 from libs.errors import Permanent
 
-__all__ = ["form_of", "is_gzip", "opened"]
+__all__ = ["form_of", "is_gzip", "opened", "spooled"]
 
 GZIP: Final = b"\x1f\x8b"
 
@@ -55,3 +59,16 @@ def is_gzip(path: Path) -> bool:
             return file.read(2) == GZIP
     except OSError as error:
         raise Permanent(f"cannot open {path}", why=error.strerror or str(error)) from error
+
+
+@contextmanager
+def spooled(stream: IO[bytes], name: str) -> Iterator[Path]:
+    """What the stream gives up to its end, as a file called so in a folder of its own, gone afterwards.
+
+    A pipe can be read once, and what it holds is told by looking first. Memory does not grow with it.
+    """
+    with tempfile.TemporaryDirectory(prefix="drp-") as folder:
+        path = Path(folder) / name
+        with path.open("wb") as file:
+            shutil.copyfileobj(stream, file, 1 << 20)
+        yield path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.audit.domain.alerts import Alert, alert_of, webhook_body
-from services.audit.domain.retries import MAX_ATTEMPTS, pause_before, retry_after
+from services.audit.domain.retries import MAX_ATTEMPTS, pause_before
 from services.audit.domain.steps import (
     UNREADABLE,
     Step,
@@ -33,7 +33,6 @@ __all__ = [
     "backlog_step",
     "deadline_step",
     "pause_before",
-    "retry_after",
     "step_of",
     "unarchived_step",
     "unreadable_step",

@@ -18,7 +18,7 @@ from libs.adapters import telemetry
 from libs.adapters.bus import Bus, Entry, RoomExceeded
 from libs.datasets import Dataset, load_dataset, load_datasets
 from libs.errors import Permanent
-from libs.operations import publish
+from libs.operations import publishing
 from libs.operations.publish import publish_file
 from libs.pipeline.decode import Decoder, Slots, raw_copy_columns
 
@@ -189,7 +189,7 @@ async def test_a_file_without_a_required_column_says_how_to_map_one(
 async def test_a_full_stream_is_waited_for(
     bus: Bus, orders: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "ROOM_WITHIN", 0.2)
+    monkeypatch.setattr(publishing, "ROOM_WITHIN", 0.2)
     with pytest.raises(RoomExceeded):
         await publish_file(bus, orders, CDNOW, limit=40)
     assert await bus.length(orders.stream) == 40

@@ -30,7 +30,6 @@ from services.audit.domain import (
     alert_of,
     deadline_step,
     pause_before,
-    retry_after,
     step_of,
     unreadable_step,
     webhook_body,
@@ -284,22 +283,6 @@ def test_pauses_double_up_to_five_minutes_and_are_never_the_same_for_all() -> No
         longest = min(300.0, 2.0 ** (attempt - 1))
         assert all(longest / 10 <= pause_before(attempt, rng=rng) <= longest for _ in range(50))
     assert len({pause_before(9, rng=rng) for _ in range(10)}) == 10
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        (None, None),
-        ("7", 7.0),
-        ("999999", 3600.0),
-        ("Sun, 01 Mar 2026 12:00:30 GMT", 30.0),
-        ("Sun, 01 Mar 2026 11:00:00 GMT", 0.0),
-        ("soon", None),
-        ("-5", None),
-    ],
-)
-def test_retry_after_is_a_number_of_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
-    assert retry_after(header, now=NOON) == seconds
 
 
 def replace_struct(event: BatchClosed, **changes: int) -> BatchClosed:

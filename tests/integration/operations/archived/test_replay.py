@@ -150,7 +150,7 @@ async def test_it_is_a_trace_of_its_own(works: Works, bus: Bus, redis_url: str) 
 async def test_it_waits_for_room(works: Works, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     await works.land(*orders_placed(5))
     await works.archive()
-    monkeypatch.setattr("libs.operations.replay.ROOM_WITHIN", 0.2)
+    monkeypatch.setattr("libs.operations.again.ROOM_WITHIN", 0.2)
     await bus.publish("orders", [b"{}", b"{}"])
 
     with pytest.raises(RoomExceeded):

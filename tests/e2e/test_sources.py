@@ -1,0 +1,110 @@
+"""Where events may come from beside the stream: pipes, an API that is asked, a batch that was archived."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libs.testing.platform import RunningPlatform
+from tests.e2e.command_line.calling import until_said
+from tests.e2e.conftest import Start
+
+pytestmark = pytest.mark.heavy
+
+ROWS = "order_id,customer_id,amount,created_at\nP-1,C-1,10.50,2026-01-05T09:30:00Z\nP-2,C-1,1.25,2026-01-05\n"
+
+
+@pytest.fixture(scope="module")
+def platform(start: Start) -> RunningPlatform:
+    return start()
+
+
+def piped(platform: RunningPlatform, body: bytes, *arguments: str) -> Any:
+    """What the command says with --json of what is piped into it."""
+    done = subprocess.run(
+        platform.command("publish", *arguments, "--json"),
+        env=platform.environment,
+        input=body,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def counts(platform: RunningPlatform) -> tuple[int, int]:
+    platform.settle()
+    report = platform.ledger()
+    assert (report.unaccounted, list(report.problems)) == (0, [])
+    return report.accepted, report.duplicate
+
+
+def pulling(platform: RunningPlatform, end: signal.Signals) -> tuple[int, Any, str]:
+    """The generator asked again and again, until the signal: exit code, document, and what was said."""
+    url = f"{platform.urls['DRP_GENERATOR_URL']}/v1/orders?limit=50&seed=8"
+    arguments = ("publish", "--url", url, "--records", "records", "--every", "1h", "--json")
+    with subprocess.Popen(
+        platform.command(*arguments),
+        env=platform.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stderr is not None
+        heard = until_said(running.stderr, "50 records")
+        running.send_signal(end)
+        out, err = running.communicate(timeout=30)
+    return running.returncode, json.loads(out), heard + err
+
+
+def test_what_is_piped_in_is_told_by_its_first_bytes(platform: RunningPlatform) -> None:
+    done = piped(platform, gzip.compress(ROWS.encode()), "--file", "-")
+    lines = b'{"order_id":"P-3","customer_id":"C-2","amount":"3.00","created_at":"2026-01-05T10:00:00Z"}\n'
+    piped(platform, lines, "-")
+    assert (done["events"], done["source"]) == (2, "urn:drp:stdin")
+    assert counts(platform) == (3, 0)
+
+
+def test_the_same_pipe_adds_nothing_and_another_source_is_another_event(platform: RunningPlatform) -> None:
+    piped(platform, ROWS.encode(), "-", "--format", "csv")
+    piped(platform, ROWS.encode(), "-", "--source", "urn:shop")
+    assert counts(platform) == (5, 2)
+
+
+def test_the_generator_s_orders_are_a_source_as_they_are(platform: RunningPlatform) -> None:
+    url = f"{platform.urls['DRP_GENERATOR_URL']}/v1/orders"
+    pull = ("publish", "--url", f"{url}?limit=300&seed=7", "--records", "records")
+    done = [platform.json(*pull) for _ in range(2)]
+    assert [(one["records"], one["events"], one["source"]) for one in done] == [(300, 300, url)] * 2
+    assert counts(platform) == (305, 302)
+
+    refused = platform.run("publish", "--url", f"{url}?limit=5000", "--records", "records")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert f"{url} answered 422" in refused.stderr
+
+
+def test_rounds_end_cleanly_by_both_signals(platform: RunningPlatform) -> None:
+    code, document, said = pulling(platform, signal.SIGINT)
+    assert (code, document["rounds"], document["events"]) == (130, 1, 50)
+    assert said.endswith("drp: interrupted\n")
+    code, document, _ = pulling(platform, signal.SIGTERM)
+    assert (code, document["rounds"], document["events"]) == (0, 1, 50)
+    assert counts(platform) == (355, 352)
+
+
+def test_a_batch_of_the_archive_adds_nothing_where_it_landed(
+    platform: RunningPlatform, tmp_path: Path
+) -> None:
+    (key, *_) = [row["key"] for row in platform.json("archive", "ls") if row["kind"] == "raw"]
+    document = tmp_path / "kept.jsonl.gz"
+    platform.drp("archive", "get", key, "--output", str(document))
+    done = platform.json("publish", str(document))
+    assert (done["source"], done["events"] > 0) == (None, True)
+    assert counts(platform) == (355, 352 + done["events"])
