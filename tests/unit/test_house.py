@@ -26,6 +26,7 @@ SERVICES = sorted(path.parent.name for path in ROOT.glob("services/*/app.py"))
 SOURCES = sorted(
     path for folder in ("libs", "services", "tests", "deploy") for path in (ROOT / folder).rglob("*.py")
 )
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BANNED = {"utils", "common", "helpers", "manager", "base", "misc"}
 MODULES = sorted(
     module.name
@@ -85,6 +86,23 @@ def test_every_service_has_a_row_in_the_readme(service: str) -> None:
 def test_what_a_module_declares_it_has(name: str) -> None:
     module = importlib.import_module(name)
     assert all(hasattr(module, declared) for declared in getattr(module, "__all__", ()))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_document_links_to_what_is_there(document: Path) -> None:
+    dead = []
+    for target in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", document.read_text()):
+        file, _, anchor = target.partition("#")
+        path = document.parent / file if file else document
+        if not path.exists() or (anchor and anchor not in _anchors(path)):
+            dead.append(target)
+    assert dead == []
+
+
+def _anchors(document: Path) -> set[str]:
+    """What a heading is called in a link to it."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_no_file_outgrows_its_room() -> None:
