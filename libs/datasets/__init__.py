@@ -29,7 +29,7 @@ from libs.datasets.model import (
     TableRuleKind,
     quoted,
 )
-from libs.datasets.raw import RawChanges, raw_changes, raw_columns, raw_table_ddl
+from libs.datasets.raw import RawChanges, raw_changes, raw_columns, raw_key_index, raw_table_ddl
 
 __all__ = [
     "BUILT_IN",
@@ -54,5 +54,6 @@ __all__ = [
     "quoted",
     "raw_changes",
     "raw_columns",
+    "raw_key_index",
     "raw_table_ddl",
 ]

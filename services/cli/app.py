@@ -20,6 +20,7 @@ from services.cli.commands import (
     dataset,
     demo,
     doctor,
+    events,
     ledger,
     platform,
     publish,
@@ -38,7 +39,7 @@ __all__ = ["app", "main"]
 
 _SECTIONS: Final = {
     "Platform": ("up", "down", "status", "env", "doctor", "config", "demo"),
-    "Events": ("publish", "batches", "why", "trace", "quarantine", "ledger", "replay", "archive"),
+    "Events": ("publish", "batches", "events", "why", "trace", "quarantine", "ledger", "replay", "archive"),
     "Warehouse": ("sql", "warehouse", "quality", "rebuild", "dataset", "alert"),
 }
 
@@ -71,6 +72,7 @@ app.add_typer(batches.app, name="batches")
 why.register(app)
 trace.register(app)
 app.add_typer(quality.app, name="quality")
+app.add_typer(events.app, name="events")
 app.add_typer(quarantine.app, name="quarantine")
 replay.register(app)
 app.add_typer(archive.app, name="archive")

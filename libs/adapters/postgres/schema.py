@@ -13,7 +13,7 @@ import asyncpg
 
 from libs.adapters.postgres.errors import named, translated
 from libs.adapters.postgres.pool import Connection, once_it_answers
-from libs.datasets import Dataset, quoted, raw_changes, raw_table_ddl
+from libs.datasets import Dataset, quoted, raw_changes, raw_key_index, raw_table_ddl
 from libs.errors import Permanent
 
 __all__ = ["ensure_raw", "migrate", "migrations_folder"]
@@ -21,6 +21,14 @@ __all__ = ["ensure_raw", "migrate", "migrations_folder"]
 _MIGRATING: Final = 0x6472_7000
 _SHAPING_RAW: Final = 0x6472_7001
 """Keys of our advisory locks, `drp` in ASCII and a number."""
+
+_KEY_INDEX: Final = """
+-- one row: whether rows of the table are found by the column
+SELECT EXISTS (
+    SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+    WHERE i.indrelid = to_regclass($1) AND a.attname = $2 AND i.indisvalid AND i.indpred IS NULL
+)
+"""
 
 
 def migrations_folder() -> Path:
@@ -76,7 +84,7 @@ def _apply_missing(url: str, folder: Path) -> list[str]:
 
 
 async def ensure_raw(connection: Connection, dataset: Dataset) -> list[str]:
-    """Make the dataset's RAW table, or add the columns it lacks; returns what was done, as SQL.
+    """Make the dataset's RAW table, or add the columns and the index it lacks; returns what was done, as SQL.
 
     Raises:
         Permanent: the table that exists contradicts the contract; the message says in which columns.
@@ -84,7 +92,10 @@ async def ensure_raw(connection: Connection, dataset: Dataset) -> list[str]:
     with translated():
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _SHAPING_RAW)
-            done = _statements(dataset, await _columns(connection, dataset.raw_table))
+            present = await _columns(connection, dataset.raw_table)
+            done = _statements(dataset, present)
+            if present and not await connection.fetchval(_KEY_INDEX, dataset.raw_table, dataset.key.name):
+                done.append(raw_key_index(dataset))
             for statement in done:
                 await connection.execute(statement)
             return done

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
 from libs.operations import reading
-from services.cli.output import PROBLEMS, Json, say, show_rows, write_json
+from services.cli.output import PROBLEMS, Json, say, show_record, show_rows, write_json
 from services.cli.settings import operator
 
 app = typer.Typer(help="Where every event is, in numbers.", no_args_is_help=True, rich_markup_mode=None)
@@ -37,15 +37,42 @@ _COUNTED: Final = (
 
 
 @app.command("show")
-def show(as_json: Json = False) -> None:
-    """Show the dispositions of all that landed."""
+def show(
+    batch: Annotated[
+        str | None, typer.Argument(metavar="BATCH", help="Only this one: its id, the start of it, or `last`.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the dispositions of all that landed, or of one batch.
 
-    async def run() -> None:
-        async with operator() as platform:
-            rows = await reading.ledger(await platform.postgres())
-        show_rows(rows, as_json=as_json, columns=_LANDED, empty="Nothing has landed yet.")
+    Of a batch: received = accepted + duplicate + quarantined, beside the rows that are there. Exit 3 if they differ.
+    """
+    raise typer.Exit(
+        asyncio.run(_show(as_json=as_json) if batch is None else _show_batch(batch, as_json=as_json))
+    )
 
-    asyncio.run(run())
+
+async def _show(*, as_json: bool) -> int:
+    async with operator() as platform:
+        rows = await reading.ledger(await platform.postgres())
+    show_rows(rows, as_json=as_json, columns=_LANDED, empty="Nothing has landed yet.")
+    return 0
+
+
+async def _show_batch(name: str, *, as_json: bool) -> int:
+    from libs.operations.batch_ledger import batch_ledger
+
+    async with operator() as platform:
+        postgres = await platform.postgres()
+        batch_id = await reading.find_batch_id(postgres, name)
+        ledger = await batch_ledger(postgres, platform.datasets, batch_id)
+    values = {name: getattr(ledger, name) for name in ledger.__struct_fields__}
+    if not as_json:
+        del values["problems"]
+    show_record(values, as_json=as_json)
+    for problem in ledger.problems:
+        say(f"problem: {problem}")
+    return PROBLEMS if ledger.problems else 0
 
 
 @app.command("verify")

@@ -253,3 +253,10 @@ async def test_a_column_that_appears_while_it_runs_is_left_empty_until_the_resta
 
     assert [row["coupon"] for row in await room.raw()] == [None, None, "C"]
     assert [row["raw_payload"]["coupon"] for row in await room.raw()] == ["A", "B", "C"]
+
+
+async def test_a_key_of_any_length_lands(room: Room) -> None:
+    """As long as the event is small enough: an index on keys must not be what refuses it."""
+    key = random.Random(1).randbytes(100_000).hex()
+    await room.land(an_entry(an_event(key)))
+    assert [row["source_order_id"] == key for row in await room.raw()] == [True]

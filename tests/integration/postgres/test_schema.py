@@ -120,6 +120,24 @@ async def test_a_new_optional_column_is_added_to_a_raw_table_with_rows(
     assert again == []
 
 
+async def test_a_raw_table_of_an_older_version_gets_its_index_with_its_rows_kept(
+    postgres_url: str, orders: Dataset
+) -> None:
+    postgres = await Postgres.open(postgres_url, service="test")
+    async with postgres.connection() as connection:
+        await ensure_raw(connection, orders)
+        await connection.execute("DROP INDEX raw.orders_raw_source_order_id_idx")
+        added = await ensure_raw(connection, orders)
+        again = await ensure_raw(connection, orders)
+        rekeyed = dataclasses.replace(orders, key=orders.column("customer_id"))
+        other = await ensure_raw(connection, rekeyed)
+    await postgres.close()
+
+    assert added == ['CREATE INDEX ON raw.orders_raw USING hash ("source_order_id")']
+    assert again == []
+    assert other == ['CREATE INDEX ON raw.orders_raw USING hash ("customer_id")']
+
+
 async def test_a_contract_that_contradicts_the_raw_table_is_refused_with_the_difference(
     postgres_url: str, orders: Dataset
 ) -> None:

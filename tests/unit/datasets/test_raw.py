@@ -79,3 +79,4 @@ def test_the_ddl_makes_the_table_of_the_design(orders: Dataset) -> None:
     assert '"amount" numeric(12,2),' in ddl
     assert "UNIQUE (event_id, source_system)" in ddl
     assert "ON raw.orders_raw (batch_id)" in ddl
+    assert 'ON raw.orders_raw USING hash ("source_order_id")' in ddl

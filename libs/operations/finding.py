@@ -1,0 +1,320 @@
+"""`drp events find`: an event's whole life, found by its row's key, its own id, its batch or its trace.
+
+What is known of an event stands in RAW with its stream entry, its batch and its trace; which generation carries it,
+and where the archive keeps it, follows from the batch. Where its row stands is asked of the generation that readers
+see. A repeat of an event leaves no row: it is counted with its entry and its batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from libs.adapters.telemetry import trace_id_of
+from libs.adapters.warehouse import Database, Warehouse
+from libs.datasets import ColumnType, Dataset, quoted
+from libs.errors import DrpError
+from libs.operations.found import Found, FoundBatch, Life, Refusal
+
+if TYPE_CHECKING:
+    from libs.adapters.postgres import Postgres, Row
+
+__all__ = ["find"]
+
+AT_MOST: Final = 100
+QUARANTINE_LOOKED_AT: Final = 20_000
+"""Of the newest quarantined slots so many are searched for a key in their bytes; by id all of them are."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TRACE: Final = re.compile(r"[0-9a-f]{32}")
+_BIGINT: Final = 2**63
+
+_LIVES: Final = """
+-- one row per event found, oldest version first; winner: the version of its key that counts in what is published
+SELECT r.id, r.event_id, r.source_system, r.event_type, r.event_time, r.origin, r.traceparent, r.ingested_at,
+       {key}::text AS key, {key} AS key_value, r.stream_entry_id, r.stream_position, e.landed_at, r.batch_id,
+       b.status, b.closed_at, b.trace_id, b.generation, g.published_at, o.key AS object,
+       w.source_system AS winner_source, w.event_id AS winner_id
+FROM {raw} r
+JOIN ops.batch_status b ON b.id = r.batch_id
+LEFT JOIN ops.entries e ON e.stream = $1 AND e.entry_id = r.stream_entry_id
+LEFT JOIN ops.generations g ON g.number = b.generation
+LEFT JOIN ops.archive_objects o ON o.batch_id = r.batch_id AND o.kind = 'raw'
+LEFT JOIN LATERAL (
+    SELECT v.source_system, v.event_id FROM {raw} v JOIN ops.batches vb ON vb.id = v.batch_id
+    WHERE v.{key_name} = {key} AND vb.generation IS NOT NULL AND vb.held_at IS NULL
+    ORDER BY v.event_time DESC, v.source_system COLLATE "C" DESC, v.event_id COLLATE "C" DESC LIMIT 1
+) w ON true
+WHERE {condition}
+ORDER BY r.event_time, r.source_system COLLATE "C", r.event_id COLLATE "C" LIMIT {limit}
+"""
+
+_REFUSALS: Final = """
+-- one row per slot that was not taken, newest first
+SELECT q.id, q.dataset, q.disposition, q.reason, q.detail, q.field, q.state, q.source_system, q.event_id, q.stream,
+       q.stream_entry_id, q.stream_position, q.batch_id, q.created_at, b.status, b.closed_at, b.trace_id AS batch_trace,
+       q.trace_id, o.key AS object,
+       substring(q.original FOR 300000) AS original
+FROM {from_} q
+JOIN ops.batch_status b ON b.id = q.batch_id
+LEFT JOIN ops.archive_objects o ON o.batch_id = q.batch_id AND o.kind = 'quarantine'
+WHERE {condition} ORDER BY q.id DESC LIMIT {limit}
+"""
+
+_NEWEST_REFUSALS: Final = f"(SELECT * FROM raw.quarantine ORDER BY id DESC LIMIT {QUARANTINE_LOOKED_AT})"
+
+_BATCHES: Final = """
+-- one row per batch that is meant, or whose trace, or whose producers' trace, is meant
+SELECT s.id, s.dataset, s.status, s.received, s.accepted, s.duplicate, s.quarantined, s.conflicts, s.dead_lettered,
+       s.opened_at, s.closed_at, s.generation, s.last_generation, s.verdict, s.archived_at, s.trace_id,
+       (SELECT array_agg(o.key ORDER BY o.key) FROM ops.archive_objects o WHERE o.batch_id = s.id) AS objects
+FROM ops.batch_status s
+WHERE s.id IN (
+    SELECT b.id FROM ops.batches b WHERE b.id = $1
+    UNION SELECT b.id FROM ops.batches b WHERE b.traceparent IS NOT NULL AND split_part(b.traceparent, '-', 2) = $2
+    UNION SELECT b.id FROM (SELECT id, producers FROM ops.batches ORDER BY opened_at DESC LIMIT 10000) b
+          WHERE EXISTS (SELECT FROM unnest(b.producers) p WHERE split_part(p, '-', 2) = $2)
+)
+ORDER BY s.opened_at LIMIT 50
+"""
+
+
+async def find(
+    postgres: Postgres,
+    datasets: Mapping[str, Dataset],
+    text: str,
+    *,
+    warehouses: Path | None = None,
+    limit: int = AT_MOST,
+) -> Found:
+    """Everything that the text names: an event's id or `source/id`, a row's key (then every version of it), a batch's
+    id (the batch), or a trace's (its batches, and the events that were published in it).
+
+    Args:
+        warehouses: where the generations' files are, if they are on this machine.
+        limit: events of each dataset, and refused slots.
+    """
+    if not _is_writable(text):
+        return Found(text=text, events=[], refused=[], batches=[], more=False)
+    trace = text if _TRACE.fullmatch(text) else None
+    batches = await _batches(postgres, text, trace)
+    through = [batch.id for batch in batches] if trace else []
+    lives: list[Life] = []
+    more = False
+    for dataset in datasets.values():
+        if not await postgres.fetchval("SELECT to_regclass($1)::text", dataset.raw_table):
+            continue
+        rows = await _rows(postgres, dataset, text, trace, through, limit + 1)
+        more = more or len(rows) > limit
+        places = await asyncio.to_thread(_places, warehouses, dataset, rows[:limit])
+        lives += [_life(dataset, row, places) for row in rows[:limit]]
+    refused = await _refused(postgres, datasets, text, trace, through, limit)
+    return Found(text=text, events=lives, refused=refused, batches=batches, more=more)
+
+
+async def _batches(postgres: Postgres, text: str, trace: str | None) -> list[FoundBatch]:
+    rows = await postgres.fetch(_BATCHES, _uuid(text), trace)
+    return [FoundBatch(**dict(row)) for row in rows]
+
+
+async def _rows(
+    postgres: Postgres,
+    dataset: Dataset,
+    text: str,
+    trace: str | None,
+    batches: Sequence[uuid.UUID],
+    limit: int,
+) -> list[Row]:
+    key = quoted(dataset.key.name)
+    raw = dataset.raw_table
+    # Each arm has an index of its own; OR would leave the choice to a plan made when RAW was empty.
+    condition = f"""r.id IN (
+        SELECT id FROM {raw} WHERE event_id = $2
+        UNION SELECT id FROM {raw} WHERE {key} = $3
+        UNION SELECT id FROM {raw} WHERE event_id = ANY($4::text[]) AND source_system || '/' || event_id = $2
+        UNION SELECT id FROM {raw} WHERE batch_id = ANY($5::uuid[]) AND split_part(traceparent, '-', 2) = $6
+    )"""
+    sql = _LIVES.format(raw=raw, key=f"r.{key}", key_name=key, condition=condition, limit=limit)
+    ids = [text[at + 1 :] for at, letter in enumerate(text) if letter == "/"]
+    return await postgres.fetch(sql, dataset.stream, text, _key_value(dataset, text), ids, batches, trace)
+
+
+def _places(
+    warehouses: Path | None, dataset: Dataset, rows: Sequence[Row]
+) -> dict[tuple[str, str], list[str]] | None:
+    """The rules that each event's row breaks, of those whose row stands in the current generation; None: not known."""
+    keys = list({row["key_value"] for row in rows if row["generation"] is not None})
+    if warehouses is None:
+        return None
+    if not keys:
+        return {}
+    key = quoted(dataset.key.name)
+    asked = f"{key} IN ({', '.join('?' * len(keys))})"
+    staged, rejected = (f"staging.{quoted(dataset.name + ending)}" for ending in ("", "_rejected"))
+    try:
+        with Warehouse(warehouses, dataset.name).connect_read_only() as generation:
+            found = _standing(generation, staged, rejected, asked, keys)
+    except DrpError:  # nothing is published, or not here
+        return None
+    return {(source, event_id): list(rules) for source, event_id, rules in found}
+
+
+def _standing(generation: Database, staged: str, rejected: str, asked: str, keys: list[object]) -> list[Any]:
+    return generation.rows(
+        f"SELECT source_system, event_id, CAST([] AS VARCHAR[]) FROM {staged} WHERE {asked} "
+        f"UNION ALL SELECT source_system, event_id, rules FROM {rejected} WHERE {asked}",
+        [*keys, *keys],
+    )
+
+
+def _life(dataset: Dataset, row: Row, places: Mapping[tuple[str, str], list[str]] | None) -> Life:
+    place, superseded_by = _place(row, places)
+    rules = (places or {}).get((row["source_system"], row["event_id"]), [])
+    return Life(
+        dataset=dataset.name,
+        key=row["key"],
+        source=row["source_system"],
+        event_id=row["event_id"],
+        type=row["event_type"],
+        event_time=row["event_time"],
+        origin=row["origin"],
+        producer_trace=trace_id_of(row["traceparent"]),
+        stream=dataset.stream,
+        entry=row["stream_entry_id"],
+        position=row["stream_position"],
+        published_at=_written(row["stream_entry_id"]),
+        landed_at=row["landed_at"],
+        raw_id=row["id"],
+        ingested_at=row["ingested_at"],
+        batch=row["batch_id"],
+        batch_status=row["status"],
+        batch_closed_at=row["closed_at"],
+        trace=row["trace_id"],
+        place=place,
+        rules=rules if place == "rejected" else [],
+        superseded_by=superseded_by,
+        generation=row["generation"],
+        generation_published_at=row["published_at"],
+        object=row["object"],
+    )
+
+
+def _place(row: Row, places: Mapping[tuple[str, str], list[str]] | None) -> tuple[str, str | None]:
+    if row["status"] in ("open", "held"):
+        return row["status"], None
+    if row["generation"] is None:
+        return "waiting", None
+    if (row["winner_source"], row["winner_id"]) not in {
+        (None, None),
+        (row["source_system"], row["event_id"]),
+    }:
+        return "superseded", row["winner_id"]
+    rules = None if places is None else places.get((row["source_system"], row["event_id"]))
+    return ("applied" if rules is None else "rejected" if rules else "staged"), None
+
+
+async def _refused(
+    postgres: Postgres,
+    datasets: Mapping[str, Dataset],
+    text: str,
+    trace: str | None,
+    batches: Sequence[uuid.UUID],
+    limit: int,
+) -> list[Refusal]:
+    ids = [text[at + 1 :] for at, letter in enumerate(text) if letter == "/"]
+    exact = """q.event_id = $1 OR (q.event_id = ANY($2::text[]) AND q.source_system || '/' || q.event_id = $1)
+        OR (q.batch_id = ANY($3::uuid[]) AND q.trace_id = $4)"""
+    rows = await postgres.fetch(
+        _REFUSALS.format(from_="raw.quarantine", condition=exact, limit=limit), text, ids, batches, trace
+    )
+    held = "position(convert_to($1, 'UTF8') IN q.original) > 0"
+    like = _REFUSALS.format(from_=_NEWEST_REFUSALS, condition=held, limit=limit)
+    rows += [
+        row for row in await postgres.fetch(like, text) if _is_of(datasets.get(row["dataset"]), row, text)
+    ]
+    return [_refusal(row) for row in {row["id"]: row for row in rows}.values()]
+
+
+def _is_of(dataset: Dataset | None, row: Row, text: str) -> bool:
+    """Whether the slot's bytes say that it is of this key; where they can't be read, that they hold it as a value."""
+    original: bytes = row["original"]
+    if dataset is None:
+        return False
+    try:
+        data = msgspec.json.decode(original, type=_Data).data
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return msgspec.json.encode(text) in original
+    return isinstance(data, dict) and str(data.get(dataset.key.field)) == text
+
+
+class _Data(msgspec.Struct):
+    data: Any = None
+
+
+def _refusal(row: Row) -> Refusal:
+    return Refusal(
+        number=row["id"],
+        dataset=row["dataset"],
+        disposition=row["disposition"],
+        reason=row["reason"],
+        detail=row["detail"],
+        field=row["field"],
+        state=row["state"],
+        source=row["source_system"],
+        event_id=row["event_id"],
+        producer_trace=row["trace_id"],
+        stream=row["stream"],
+        entry=row["stream_entry_id"],
+        position=row["stream_position"],
+        published_at=_written(row["stream_entry_id"]),
+        landed_at=row["created_at"],
+        batch=row["batch_id"],
+        batch_status=row["status"],
+        batch_closed_at=row["closed_at"],
+        trace=row["batch_trace"],
+        object=row["object"],
+    )
+
+
+def _key_value(dataset: Dataset, text: str) -> object:
+    """The text as a value of the key's column; None if it can be none."""
+    try:
+        match dataset.key.type:
+            case ColumnType.INTEGER:
+                value = int(text)
+                return value if -_BIGINT <= value < _BIGINT else None
+            case ColumnType.DATE:
+                return date.fromisoformat(text)
+            case ColumnType.TIMESTAMP:
+                moment = datetime.fromisoformat(text)
+                return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return text
+
+
+def _written(entry_id: str) -> datetime | None:
+    """When Redis wrote the entry, by its clock, if its id is one that Redis made."""
+    milliseconds = entry_id.partition("-")[0]
+    try:
+        return _EPOCH + timedelta(milliseconds=int(milliseconds))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def _is_writable(text: str) -> bool:
+    """Whether Postgres can hold the text at all; it names nothing otherwise."""
+    return bool(text) and "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
