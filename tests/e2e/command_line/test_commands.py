@@ -275,6 +275,8 @@ def test_a_batch_that_readers_see_is_held_only_on_purpose_and_comes_back(drp: Dr
     assert drp("batches", "wait", drp.second).code == 0
     assert drp("sql", "SELECT count(*) AS n FROM staging.orders", "--json").document == [{"n": 4}]
     assert "was not held" in drp("batches", "release", drp.second, "--reason", "x").err
+    actions = drp("batches", "show", drp.second, "--json").document["actions"]
+    assert [each["action"] for each in actions] == ["batch.close", "batch.hold", "batch.release"]
 
 
 def test_what_the_gate_blocks_is_a_problem_found_until_a_person_accepts_it(drp: Drp) -> None:
@@ -293,6 +295,8 @@ def test_what_the_gate_blocks_is_a_problem_found_until_a_person_accepts_it(drp: 
     assert drp("quality", "ls", "--json").document[0]["verdict"] == "fail"
     assert "amount_not_negative" in drp("quality", "show", number).out
     assert drp("quality", "accept", number, "--reason", "a test").code == 2
+    planned = drp("quality", "accept", number, "--reason", "a test", "--dry-run", "--json").document
+    assert (planned["state"], planned["dry_run"]) == ("blocked", True)
     accepted = drp("quality", "accept", number, "--reason", "a test", "--yes", "--json")
     assert accepted.document["state"] in ("passed", "published")
     assert accepted.document["override_reason"] == "a test"

@@ -22,6 +22,44 @@ def amounts(drp: Drp) -> dict[str, str]:
     return {row["id"]: row["amount"] for row in drp("sql", query, "--json").document}
 
 
+def test_status_tells_what_waits_for_a_person(drp: Drp) -> None:
+    said = drp("status", "--health", "--json")
+    waiting = {each["what"]: each for each in said.document["concerns"] if each["count"]}
+    assert (said.code, said.document["ready"], list(waiting)) == (3, True, ["quarantined"])
+    assert (waiting["quarantined"]["count"], waiting["quarantined"]["next"]) == (2, "drp quarantine ls")
+    assert drp("status").code == 0
+    text = drp("status", "--health").out
+    assert "events that were not taken" in text
+    assert "batch.close" in text
+
+
+def test_where_something_is_is_said_in_sentences(drp: Drp) -> None:
+    (batch,) = drp("why", drp.first, "--json").document
+    assert (batch["subject"], batch["state"]) == (f"batch:{drp.first}", "published")
+    said = drp("why", "A-1")
+    assert f"in batch {drp.first}. Readers see it since generation 1." in " ".join(said.out.split())
+    assert f"drp why {drp.first}" in said.err
+    assert drp("why", "1").out.startswith("generation 1 is ")
+    assert drp("why", "nothing-like-it").code == 1
+
+
+def test_a_plan_changes_nothing(drp: Drp) -> None:
+    before = drp("batches", "show", drp.second, "--json").document
+    for arguments, words in (
+        (["batches", "hold", drp.second, "--because", "x"], "would be held"),
+        (["batches", "release", drp.second, "--because", "x"], "was not held"),
+        (["batches", "close", "--all"], "No batch is open"),
+        (["warehouse", "rollback", "--because", "x"], "would see generation 1"),
+        (["warehouse", "resume"], "Nothing keeps orders"),
+        (["rebuild", "--full"], "Would ask for a full build"),
+    ):
+        said = drp(*arguments, "--dry-run")
+        assert (said.code, said.out) == (0, ""), arguments
+        assert words in said.err, arguments
+    assert drp("batches", "show", drp.second, "--json").document == before
+    assert drp("batches", "wait", "--all", "--timeout", "0").code == 0
+
+
 def test_a_refused_event_is_shown_with_what_the_contract_wants_and_what_to_do(drp: Drp) -> None:
     number = number_of(drp, "wrong_type")
     said = drp("quarantine", "show", number)
@@ -137,3 +175,4 @@ def test_a_conflict_goes_as_a_correction_and_bare_data_in_an_envelope(drp: Drp) 
     assert (found["Z-1"], found["Z-2"]) == ("2.00", "1.00")
     assert drp("ledger", "verify").code == 0
     assert drp("replay", "--verify", "--json").document["identical"] is True
+    assert drp("status", "--health").code == 0  # nothing waits any more
