@@ -35,9 +35,10 @@ FROM ops.entries WHERE stream = $1 AND entry_id = $2
 async def examined(postgres: Postgres, datasets: Mapping[str, Dataset], number: int) -> Record:
     """The record of reading.quarantined_event, and:
 
-    meaning of the reason; outcome, detail and problems: what would become of it if it were published now; fields:
-    what the contract wants and what stands there; differences: of the fix; against_raw: how it differs from what
-    RAW holds under its identity; became: of the last redrive's entry, None while it has not landed; actions; next.
+    meaning of the reason; outcome, outcome_detail and problems: what would become of it if it were published now,
+    while it is open; fields: what the contract wants and what stands there; differences: of the fix; against_raw:
+    how it differs from what RAW holds under its identity; became: of the last redrive's entry, None while that has
+    not landed; actions; next.
 
     Raises:
         Permanent: there is none with this number.
@@ -45,31 +46,35 @@ async def examined(postgres: Postgres, datasets: Mapping[str, Dataset], number: 
     record = await reading.quarantined_event(postgres, number)
     dataset = datasets.get(record["dataset"])
     document: bytes = record["original"] if record["fixed"] is None else record["fixed"]
-    prospect = Prospect()
-    if dataset is not None:
+    prospect, outcome, detail = Prospect(), None, None
+    if dataset is None:
+        detail = "its dataset is not there any more"
+    elif record["state"] == "open":
         async with acting(postgres, dry_run=True) as connection:
             (prospect,) = await Prospector(dataset).ask(connection, [(record["stream_entry_id"], document)])
+        outcome, detail = prospect.outcome, prospect.detail
     fields = [] if dataset is None else field_reports(_readable(document, record["reason"]), dataset)
     became = None
     if record["redriven_entry"] is not None:
         became = await postgres.fetchrow(_BECAME, record["stream"], record["redriven_entry"])
+    batch = None if became is None else str(became["batch_id"])
     return {
         **record,
         "meaning": REASONS.get(record["reason"]),
-        "outcome": prospect.outcome if dataset is not None else None,
-        "outcome_detail": prospect.detail if dataset is not None else "its dataset is not there any more",
+        "outcome": outcome,
+        "outcome_detail": detail,
         "problems": prospect.problems,
         "fields": fields,
         "differences": [] if record["fixed"] is None else differences(record["original"], document),
         "against_raw": _against(document, prospect.landed),
         "became": None if became is None else dict(became),
         "actions": await actions_on(postgres, quarantine_subject(number)),
-        "next": next_commands(record, prospect, fields, None if became is None else str(became["batch_id"])),
+        "next": next_commands(record, outcome, prospect, fields, batch),
     }
 
 
 def next_commands(
-    record: Record, prospect: Prospect, fields: list[FieldReport], batch: str | None
+    record: Record, outcome: str | None, prospect: Prospect, fields: list[FieldReport], batch: str | None
 ) -> list[str]:
     """What an operator may do next, the likeliest first."""
     number = record["id"]
@@ -79,7 +84,9 @@ def next_commands(
         case "redriven":
             return [f"drp batches show {batch}" if batch else "drp batches wait --all"]
     discard = f"drp quarantine discard {number} --because …"
-    match prospect.outcome:
+    match outcome:
+        case None:
+            return [discard]
         case "conflict":
             return [f"drp quarantine fix {number} --new-id --redrive", discard]
         case "refused":

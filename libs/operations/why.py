@@ -190,7 +190,7 @@ async def _on_its_way(postgres: Postgres, batch: Record) -> tuple[list[str], lis
 async def _generation(postgres: Postgres, row: Record) -> Explanation:
     number, dataset = row["number"], row["dataset"]
     said, commands = await _generation_said(postgres, row)
-    sentences = [f"It was made of {row['batches']:,} batches, {_made(row)}.", *said]
+    sentences = [f"It was made of {_batches(row['batches'])}, {_made(row)}.", *said]
     if row["override_reason"] is not None:
         reason = row["override_reason"]
         sentences.append(f"The quality gate had blocked it, and an operator accepted it: {reason}.")
@@ -276,7 +276,8 @@ async def _events(postgres: Postgres, datasets: Mapping[str, Dataset], text: str
 
 
 async def _landed(postgres: Postgres, row: Record, newer: str | None) -> Explanation:
-    batch = await _batch(postgres, await reading.batch(postgres, row["batch_id"]))
+    batch = await reading.batch(postgres, row["batch_id"])
+    said, _ = await _batch_said(postgres, batch)
     sentences = [f"It landed at {_at(row['ingested_at'])} ({row['origin']}) in batch {row['batch_id']}."]
     if newer is not None:
         sentences.append(f"Event {newer} says something newer of {row['key']}, and counts in its place.")
@@ -284,8 +285,8 @@ async def _landed(postgres: Postgres, row: Record, newer: str | None) -> Explana
         sentences.append(f"Its row breaks the rule {row['rule']}: it stands with the rejected ones.")
     return Explanation(
         subject=f"event:{row['event_id']}",
-        state=batch.state,
-        sentences=[*sentences, *batch.sentences],
+        state=batch["status"],
+        sentences=[*sentences, *said],
         next=[f"drp why {row['batch_id']}"],
         actions=[],
     )
@@ -295,6 +296,10 @@ def _number(text: str, whole: str) -> int:
     if not text.isdigit() or len(text) > 18:
         raise Permanent(f"{whole!r} names no quarantined event", fix="drp quarantine ls")
     return int(text)
+
+
+def _batches(count: int) -> str:
+    return f"{count:,} {'batch' if count == 1 else 'batches'}"
 
 
 def _made(row: Record) -> str:

@@ -112,6 +112,7 @@ def _show(record: dict[str, Any], *, as_json: bool) -> None:
         write_json(record)
         return
     parts = {name: record.pop(name) for name in (*_PARTS, "problems", "next")}
+    record["became"] = _became(record["became"])
     show_record(record, as_json=False)
     for name, (title, columns) in _PARTS.items():
         if parts[name]:
@@ -120,6 +121,14 @@ def _show(record: dict[str, Any], *, as_json: bool) -> None:
     say("\nWhat to do:")
     for command in parts["next"]:
         say(f"  {command}")
+
+
+def _became(entry: dict[str, Any] | None) -> str | None:
+    """What became of a redrive's entry, in words."""
+    if entry is None:
+        return None
+    ways = [name for name in ("accepted", "duplicate", "quarantined", "dead_lettered") if entry[name]]
+    return f"{', '.join(ways).replace('_', '-')} in batch {entry['batch_id']}"
 
 
 fixing.register(app)

@@ -192,7 +192,7 @@ def _tell_staying(done: Redrive) -> None:
 
 def tell_redrive(done: Redrive) -> None:
     did = "Would publish" if done.dry_run else "Published"
-    stays = f"; {done.stay:,} would be refused again and stay" if done.stay else ""
+    stays = f"; {number(done.stay, 'stays', 'stay')}, for nothing would come of it" if done.stay else ""
     say(f"{did} {number(done.published, 'event', 'events')} again{stays}.")
     if done.published and not done.dry_run:
         say("Wait until readers see them: drp batches wait --all")
