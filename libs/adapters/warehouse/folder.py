@@ -26,7 +26,7 @@ _FILE: Final = re.compile(r"gen-\d+-\d+\.duckdb")
 _FICLONE: Final = 0x40049409
 _READ_ONLY: Final = 0o444
 _WRITABLE: Final = 0o644
-_LOOKS: Final = 3
+_LOOKS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,15 @@ class Warehouse:
 
     def current(self) -> Path | None:
         """The file that the link leads to; None if there is no link, or no such file."""
-        path = self.current_link.resolve()
-        return path if path.is_file() and self.current_link.is_symlink() else None
+        before = None
+        while self.current_link.is_symlink():
+            path = self.current_link.resolve()
+            if path.is_file():
+                return path
+            if path == before:
+                return None
+            before = path  # pruned between the two looks, if the link has moved on
+        return None
 
     def prepare(self, file: str, *, clone_of: str | None = None) -> Path:
         """The path of a new candidate: absent, or a writable copy of another generation's file.
@@ -94,7 +101,7 @@ class Warehouse:
         """
         for _ in range(_LOOKS):
             target = path or self.current()
-            if target is None or not target.is_file():
+            if target is None or (path is not None and not path.is_file()):
                 break
             try:
                 return Database.generation(target)
