@@ -1,0 +1,195 @@
+"""What docs/operations.md says of backup and restore: the archive into an empty platform is the same again."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from libs.operations.ledger import LedgerReport
+from libs.testing.builders import an_order_placed, encoded
+from libs.testing.platform import RunningPlatform, Stores
+from libs.testing.waiting import until
+from tests.e2e.documents import Block, blocks_of, shell_environment, typed
+
+pytestmark = pytest.mark.heavy
+
+BLOCKS: Final = blocks_of("docs/operations.md")
+COPY, DUMP = (block for block in BLOCKS if block.heading == "Backup")
+(RESTORE,) = (block for block in BLOCKS if block.heading == "Restore")
+FIGURES: Final = """
+SELECT (SELECT count(*) FROM analytics.daily_order_metrics) AS days,
+       (SELECT sum(total_amount) FROM analytics.daily_order_metrics)::VARCHAR AS total,
+       (SELECT count(*) FROM staging.orders) AS orders,
+       (SELECT count(*) FROM staging.orders_rejected) AS rejected
+"""
+RAW: Final = """
+-- one row: all of RAW but what says when and in which batch it landed, and in which trace it came
+SELECT count(*) AS rows, md5(string_agg(md5(concat_ws('|', source_system, event_id, event_type, event_time,
+    source_order_id, customer_id, amount, order_created_at, raw_payload, subject, dataschema, extensions)), ''
+    ORDER BY source_system, event_id)) AS content
+FROM raw.orders_raw
+"""
+
+
+class Kept:
+    """What was there before all was lost. restored: the platform that took its place."""
+
+    def __init__(self, platform: RunningPlatform) -> None:
+        self.ledger: LedgerReport = platform.ledger()
+        self.figures = platform.ask(FIGURES)
+        self.raw = platform.rows(RAW)
+        self.hashes = hashes(platform)
+        self.marts = marts(platform)
+
+
+def hashes(platform: RunningPlatform) -> tuple[str, str]:
+    newest = platform.json("warehouse", "ls")[0]
+    assert newest["current"]
+    return newest["staging_hash"], newest["analytics_hash"]
+
+
+def marts(platform: RunningPlatform) -> dict[str, str]:
+    """What the newest manifest of a snapshot says of each mart."""
+    listed = platform.json(
+        "archive", "ls", "--generation", str(platform.json("warehouse", "ls")[0]["number"])
+    )
+    key = next(row["key"] for row in listed if row["kind"] == "manifest")
+    manifest = json.loads(platform.drp("archive", "get", key))
+    return {each["key"].rpartition("/")[2]: each["content"] for each in manifest["objects"]}
+
+
+async def publish_faults(stores: Stores) -> None:
+    """A duplicate, a correction, a conflict, a negative amount, an event without its amount, and no event."""
+    order = an_order_placed()
+    corrected = an_order_placed(
+        order_id=order["data"]["order_id"], amount="43.50", time="2030-01-01T00:00:00Z"
+    )
+    conflicting = {**order, "data": {**order["data"], "amount": "1.00"}}
+    # the conflict is in an entry of its own, after what it is in conflict with
+    for event in (order, order, corrected, conflicting):
+        await stores.bus.publish_events("orders", [encoded(event)])
+    others = [encoded(an_order_placed(amount="-1.00")), encoded(an_order_placed(amount=...)), b"no event"]
+    await stores.bus.publish_events("orders", others)
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
+    platform = RunningPlatform(tmp_path_factory.mktemp("restore") / ".drp")
+    yield platform
+    platform.stop()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("operator")
+
+
+@pytest.fixture(scope="module")
+def kept(platform: RunningPlatform, real_orders: Path, folder: Path) -> Kept:
+    """A run with every fault, its bucket copied and its Postgres dumped; then all is lost but the object store."""
+    platform.start()
+    platform.drp("publish", "--file", str(real_orders))
+    platform.with_stores(publish_faults)
+    platform.settle()
+    kept = Kept(platform)
+    assert (kept.ledger.quarantined, kept.ledger.conflicts, kept.ledger.duplicate) == (3, 1, 1)
+    assert kept.figures[0]["rejected"] == 1
+    environment = shell_environment({**platform.environment, **platform.urls})
+    typed(COPY, environment=environment, folder=folder)
+    typed(DUMP, environment=environment, folder=folder)
+    platform.stop()
+    for lost in ("postgres", "redis", "warehouse", "traces"):
+        shutil.rmtree(platform.home / lost)
+    return kept
+
+
+def test_a_restore_that_is_interrupted_is_begun_again(kept: Kept, platform: RunningPlatform) -> None:
+    """From the first bucket, into a platform with one of its own in the same store."""
+    platform.environment["DRP_S3_BUCKET"] = "drp-restored"
+    platform.start()
+    environment = {**platform.environment, "DRP_S3_BUCKET": "drp"}
+    command = platform.command("replay", "--from", "archive", "--all", "--yes")
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as replaying:
+        platform.with_stores(first_landed)
+        replaying.kill()
+    platform.settle()
+    assert 0 < platform.ledger().accepted <= kept.ledger.accepted
+    platform.stop()
+
+
+async def first_landed(stores: Stores) -> None:
+    await until(lambda: stores.postgres.fetchval("SELECT EXISTS (SELECT FROM ops.entries)"), timeout=90)
+
+
+def test_the_documented_commands_restore_from_a_copy_of_the_archive(
+    kept: Kept, platform: RunningPlatform, folder: Path
+) -> None:
+    """They start the platform, and go on where the interrupted restore left off."""
+    environment = shell_environment(platform.environment)
+    said = typed(RESTORE, environment=environment, folder=folder)
+
+    assert f"published {kept.ledger.accepted:,} events" in said
+    assert "3 refused events stay in the archive" in said
+    assert "The ledger balances." in said
+    assert "identical, row for row" in said
+
+
+def test_raw_staging_and_marts_are_the_same_to_the_cent(kept: Kept, platform: RunningPlatform) -> None:
+    assert platform.ask(FIGURES) == kept.figures
+    assert Decimal(kept.figures[0]["total"]) == Decimal("2500315.63") + Decimal("43.50")
+    assert platform.rows(RAW) == kept.raw
+    assert hashes(platform) == kept.hashes
+    assert marts(platform) == kept.marts
+
+
+def test_nothing_is_there_twice(kept: Kept, platform: RunningPlatform) -> None:
+    ledger = platform.ledger()
+    assert (ledger.accepted, ledger.quarantined, ledger.problems) == (kept.ledger.accepted, 0, [])
+    assert 0 < ledger.duplicate <= kept.ledger.accepted
+    report = platform.json("archive", "verify")
+    assert (report["problems"], report["events"], report["unlisted"]) == ([], kept.ledger.accepted, 0)
+
+
+def test_what_was_refused_is_still_in_the_archive(
+    kept: Kept, platform: RunningPlatform, tmp_path: Path
+) -> None:
+    environment = {**platform.environment, "DRP_S3_BUCKET": "drp-copy"}
+    planned = json.loads(
+        subprocess.run(
+            platform.command("replay", "--all", "--dry-run", "--json"),
+            env=environment,
+            capture_output=True,
+            check=True,
+        ).stdout
+    )
+    lines: list[dict[str, Any]] = []
+    for number, key in enumerate(planned["refused_documents"]):
+        file = tmp_path / str(number)
+        command = platform.command("archive", "get", key, "--output", str(file))
+        subprocess.run(command, env=environment, check=True)
+        lines += [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
+    assert len(lines) == planned["refused"] == kept.ledger.quarantined
+    assert "conflict" in {line["reason"] for line in lines}
+
+
+def test_a_dump_holds_what_postgres_held(kept: Kept, platform: RunningPlatform, folder: Path) -> None:
+    """Restored into a database beside the platform's own."""
+    url = platform.urls["DRP_POSTGRES_URL"]
+    beside = url.replace("/drp?", "/dumped?")
+    assert beside != url
+    restore = (
+        f'createdb --maintenance-db="{url}" dumped; '
+        f'pg_restore --clean --if-exists --no-owner --dbname="{beside}" drp.dump; '
+        f'psql --csv --tuples-only "{beside}" -c \'SELECT (SELECT count(*) FROM raw.orders_raw), '
+        f"(SELECT count(*) FROM raw.quarantine)'"
+    )
+    said = typed(Block("", "sh", restore), environment=shell_environment(platform.environment), folder=folder)
+    assert f"{kept.ledger.accepted},{kept.ledger.quarantined}" in said
