@@ -42,6 +42,9 @@ up: install ## the embedded platform, until Ctrl-C
 test: .venv/installed-dev .venv-prefect/installed ## the whole suite, against real servers
 	.venv/bin/pytest -n 2 --dist loadfile
 
+compose-test: .venv/installed-dev ## the deployed form, on a Docker engine; DRP_COMPOSE_IMAGES=real with the official images
+	DRP_COMPOSE_IMAGES=$${DRP_COMPOSE_IMAGES:-stand-in} .venv/bin/pytest tests/compose
+
 check: .venv/installed-dev ## ruff, mypy --strict, import contracts, unit tests
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .

@@ -37,7 +37,7 @@ def only_embedded(instead: str) -> None:
         Permanent: something else does; instead is what to give that command.
     """
     if command := run_by():
-        raise Permanent(f"this platform is run by {command}", fix=f"{command} {instead}, where {command} is")
+        raise Permanent(f"this platform is run by {command}", fix=f"{command} {instead}, on the host")
 
 
 def deployed_status(settings: ServiceSettings) -> PlatformStatus:
