@@ -112,3 +112,4 @@ def test_minio_takes_the_place_of_rustfs_with_the_same_keys(stack: Stack) -> Non
     mounts = {mount["Destination"]: mount.get("Name", "") for mount in found["Mounts"]}
     assert mounts["/data"] == f"{stack.project}_minio"
     engine("exec", container, "mc", "ready", "local")
+    stack.compose("down", "--volumes", files=files)

@@ -138,7 +138,9 @@ def test_an_order_is_taken_over_http_from_this_machine(stack: Stack) -> None:
     stack.settle()
 
     assert answer.status_code == 202
-    found = stack.json("sql", "SELECT amount::VARCHAR AS amount FROM staging.orders WHERE order_id = 'C-1'")
+    found = stack.json(
+        "sql", "SELECT amount::VARCHAR AS amount FROM staging.orders WHERE source_order_id = 'C-1'"
+    )
     assert found == [{"amount": "0.10"}]
 
 
