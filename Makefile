@@ -57,4 +57,4 @@ lock: .venv/bin/uv ## resolve the lock files again
 	$(UV) $(COMPILE) --extra embedded --group dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
 	$(UV) $(COMPILE) --extra prefect --group build pyproject.toml --output-file requirements-prefect.lock
 
-.PHONY: help install prefect demo up test check lock
+.PHONY: help install prefect demo up test compose-test check lock

@@ -82,6 +82,12 @@ def test_every_service_has_a_row_in_the_readme(service: str) -> None:
     assert f"| `{service}` |" in (ROOT / "README.md").read_text()
 
 
+@pytest.mark.parametrize("service", [name for name in SERVICES if name != "cli"])
+def test_every_service_has_a_compose_entry(service: str) -> None:
+    """How it must look is told in tests/unit/deploy/test_compose_file.py."""
+    assert f"\n  {service}:\n" in (ROOT / "docker-compose.yml").read_text()
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_what_a_module_declares_it_has(name: str) -> None:
     module = importlib.import_module(name)
