@@ -88,7 +88,7 @@ async def publish_rows(
         Permanent: the rows can't be read (any further); a first part may be published.
         Transient: Redis is away, or the stream stays full. Publishing again adds nothing twice.
     """
-    envelope = _Envelope.of(dataset, source, time)
+    envelope = Envelope.of(dataset, source, time)
     began = clock.monotonic()
     events = unreadable = entries = 0
     told = {"drp.dataset": dataset.name, **attributes}
@@ -160,7 +160,7 @@ async def _read_ahead(chunks: Iterator[Chunk]) -> AsyncGenerator[Chunk, None]:
 
 
 @dataclass(frozen=True)
-class _Envelope:
+class Envelope:
     """What stands around each row's JSON."""
 
     source: str
@@ -169,7 +169,7 @@ class _Envelope:
     time: str | None
 
     @classmethod
-    def of(cls, dataset: Dataset, source: str, time: datetime | None) -> _Envelope:
+    def of(cls, dataset: Dataset, source: str, time: datetime | None) -> Envelope:
         kind = msgspec.json.encode(f"{dataset.name}.imported").decode()
         return cls(
             source=source,

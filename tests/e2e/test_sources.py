@@ -1,4 +1,5 @@
-"""Where events may come from beside the stream: pipes, an API that is asked, a batch that was archived."""
+"""Where events may come from beside the stream, and where each one is found: pipes, an API that is asked, a batch
+that was archived, a dataset that was made from a sample."""
 
 from __future__ import annotations
 
@@ -20,9 +21,24 @@ pytestmark = pytest.mark.heavy
 ROWS = "order_id,customer_id,amount,created_at\nP-1,C-1,10.50,2026-01-05T09:30:00Z\nP-2,C-1,1.25,2026-01-05\n"
 
 
+SAMPLE = "Parcel No,to,weight,sent\n7,Ada,1.5,2026-01-05T09:30:00Z\n8,Ben,,2026-01-06T08:00:00Z\n"
+
+
 @pytest.fixture(scope="module")
-def platform(start: Start) -> RunningPlatform:
-    return start()
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sample") / "parcels.csv"
+    path.write_text(SAMPLE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def platform(start: Start, sample: Path) -> RunningPlatform:
+    """It has a dataset that was made of a sample."""
+    maker = RunningPlatform(sample.parent / "nowhere")
+    into = sample.parent / "datasets"
+    maker.drp("dataset", "init", "parcels", "--from", str(sample), "--into", str(into))
+    maker.drp("dataset", "check", str(into / "parcels"))
+    return start(DRP_DATASETS_DIR=str(into))
 
 
 def piped(platform: RunningPlatform, body: bytes, *arguments: str) -> Any:
@@ -108,3 +124,42 @@ def test_a_batch_of_the_archive_adds_nothing_where_it_landed(
     done = platform.json("publish", str(document))
     assert (done["source"], done["events"] > 0) == (None, True)
     assert counts(platform) == (355, 352 + done["events"])
+
+
+def test_an_order_s_life_is_found_and_its_batch_adds_up(platform: RunningPlatform) -> None:
+    versions = platform.json("events", "find", "P-1")["events"]
+    assert [(life["source"], life["place"]) for life in versions] == [
+        ("urn:drp:stdin", "superseded"),
+        ("urn:shop", "staged"),
+    ]
+    (life,) = platform.json("events", "find", f"urn:shop/{versions[1]['event_id']}")["events"]
+    assert life == versions[1]
+    assert (life["generation"] > 0, life["object"].endswith(f"batch_id={life['batch']}.jsonl.gz")) == (
+        True,
+        True,
+    )
+    assert life["batch"] in platform.drp("events", "find", "P-1")
+    found = platform.json("events", "find", life["trace"])
+    assert life["batch"] in [batch["id"] for batch in found["batches"]]
+
+    ledger = platform.json("ledger", "show", life["batch"])
+    assert ledger["received"] == ledger["accepted"] + ledger["duplicate"] + ledger["quarantined"] > 0
+    assert (ledger["raw_rows"], ledger["problems"]) == (ledger["accepted"], [])
+
+    nothing = platform.run("events", "find", "P-0", "--json")
+    assert (nothing.returncode, json.loads(nothing.stdout)["events"]) == (1, [])
+    assert "Nothing is called 'P-0'" in nothing.stderr
+
+
+def test_a_dataset_made_of_a_sample_takes_it_to_its_mart(platform: RunningPlatform, sample: Path) -> None:
+    platform.drp("publish", "--dataset", "parcels", "--file", str(sample))
+    platform.settle()
+    days = platform.ask(
+        "SELECT * EXCLUDE (last_refreshed_at) FROM analytics.parcels_by_day", dataset="parcels"
+    )
+    assert [(day["event_day"], day["number_of_parcels"], day["total_weight"]) for day in days] == [
+        ("2026-01-05", 1, "1.5"),
+        ("2026-01-06", 1, "0.0"),
+    ]
+    (life,) = platform.json("events", "find", "7")["events"]
+    assert (life["dataset"], life["key"], life["place"]) == ("parcels", "7", "staged")
