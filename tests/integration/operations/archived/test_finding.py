@@ -101,6 +101,13 @@ async def test_all_versions_of_an_order_are_told_oldest_first(works: Works) -> N
     assert (one.place, one.superseded_by) == ("superseded", "last")
 
 
+async def test_a_version_counts_until_readers_see_a_later_one(works: Works) -> None:
+    await works.land({**an_event("o-1", event_id="old"), "time": "2026-01-02T01:00:00Z"})
+    await works.publish()
+    await works.land({**an_event("o-1", event_id="new"), "time": "2026-01-02T02:00:00Z"})
+    assert versions(await found(works, "o-1")) == [("old", "staged"), ("new", "waiting")]
+
+
 async def test_a_row_that_breaks_a_rule_stands_with_its_rules(works: Works) -> None:
     await works.land(an_event("o-1", amount="-1.00"), *(an_event() for _ in range(99)))
     await works.publish()
@@ -125,7 +132,8 @@ async def test_an_open_and_a_held_batch_say_so(works: Works) -> None:
 
 async def test_what_was_refused_is_found_by_id_and_by_the_key_in_its_bytes(works: Works) -> None:
     bad = an_event("o-bad", event_id="e-bad", amount="ten")
-    batch = await works.land(an_event("o-1", note="o-bad is another"), bad)
+    other = an_event("o-1", amount="ten", note="o-bad")
+    batch = await works.land(an_event("o-2"), bad, other)
     await works.archive()
     for text in ("o-bad", "e-bad", "urn:test:shop/e-bad"):
         this = await found(works, text)
