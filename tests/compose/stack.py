@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,15 @@ from typing import IO, Any, Final
 __all__ = ["ROOT", "Said", "Stack", "compose_command", "engine"]
 
 ROOT: Final = Path(__file__).parents[2]
+SHIM: Final = """\
+#!/bin/sh
+[ "$1" = compose ] || exec {docker} "$@"
+shift
+case $1 in
+    exec | run) command=$1; shift; [ "$1" = -T ] || set -- -T "$@"; exec {ours} "$command" "$@" ;;
+    *) exec {ours} "$@" ;;
+esac
+"""
 Said = subprocess.CompletedProcess[str]
 
 
@@ -58,11 +68,12 @@ class Stack:
         """compose with these arguments, and with settings on top of the project's."""
         told = self._settings | dict(settings or {})
         self._env_file.write_text("".join(f"{name}={value}\n" for name, value in told.items()))
+        command = [*self._project(*files), *arguments]
+        return _run(command, env=_outside(), expect=expect, timeout=timeout, stdin=stdin)
+
+    def _project(self, *files: str) -> list[str]:
         chosen = [part for file in files for part in ("-f", str(ROOT / file))]
-        command = [*self._command, "--env-file", str(self._env_file), "-p", self.project, *chosen, *arguments]
-        # The shell's own settings would win over the file's.
-        outside = {name: value for name, value in os.environ.items() if not name.startswith("DRP_")}
-        return _run(command, env=outside, expect=expect, timeout=timeout, stdin=stdin)
+        return [*self._command, "--env-file", str(self._env_file), "-p", self.project, *chosen]
 
     def drp(
         self,
@@ -103,6 +114,16 @@ class Stack:
         """Until nothing is in flight, pending, unpublished or unarchived."""
         self.drp("batches", "wait", "--all", "--timeout", "200")
 
+    def shell(self, script: str, folder: Path) -> Said:
+        """Run lines as a user types them into a shell here; `docker compose` is this project's, without a terminal."""
+        ours = shlex.join(self._project("docker-compose.yml"))
+        shim = folder / "docker"
+        shim.write_text(SHIM.format(ours=ours, docker=shutil.which("docker")))
+        shim.chmod(0o755)
+        outside = _outside()
+        env = {**outside, "PATH": f"{folder}:{outside['PATH']}"}
+        return _run(["bash", "-euo", "pipefail", "-c", script], env=env, expect=None, timeout=300)
+
     def containers(self, service: str) -> list[str]:
         return self.compose("ps", "-q", service).stdout.split()
 
@@ -119,6 +140,11 @@ class Stack:
             engine("network", "ls", "--quiet", "--filter", mine),
         ]
         return [name for each in listed for name in each.stdout.split()]
+
+
+def _outside() -> dict[str, str]:
+    """The environment without settings of ours: they would win over the file's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("DRP_")}
 
 
 def _run(

@@ -59,6 +59,16 @@ def test_another_password_than_the_database_has_is_refused(stack: Stack) -> None
     assert held(stack, "postgres_url") == before
 
 
+def test_a_database_that_was_told_its_new_password_has_it_taken(stack: Stack) -> None:
+    changed = f"ALTER ROLE drp PASSWORD '{GIVEN}'"
+    stack.postgres(changed)
+    again = ("python", "-m", "libs.runtime.made_secrets", FOLDER, "--replace")
+    stack.compose("run", "--rm", "-T", "secrets", *again, settings={"DRP_POSTGRES_PASSWORD": GIVEN})
+
+    assert GIVEN in held(stack, "postgres_url")
+    assert stack.postgres("SELECT 1") == "1"
+
+
 def test_one_that_is_too_short_starts_nothing(stack: Stack) -> None:
     said = stack.compose("up", "-d", settings={"DRP_REDIS_PASSWORD": "short"}, expect=1)
     logs = stack.compose("logs", "secrets")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from decimal import Decimal
@@ -18,12 +19,13 @@ import httpx
 import pytest
 
 from libs.testing.waiting import until
-from tests.compose.stack import Stack, engine
+from tests.compose.stack import ROOT, Stack, engine
 
 pytestmark = pytest.mark.heavy
 
 ORDERS = 69_659
-FROM_STDIN = ("--file", "-")
+FROM_STDIN = ("--file", "-", "--format", "csv")
+PAGE = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "compose.md").read_text(), re.S | re.M)
 SERVERS = {"redis", "postgres", "objects", "traces"}
 SERVICES = {"generator", "ingestor", "transformer", "validator", "archiver", "audit"}
 FIGURES = """
@@ -220,6 +222,12 @@ def test_it_stops_in_time_and_finds_its_data_again(stack: Stack) -> None:
     assert_the_figures(stack)
     assert ledger(stack)["accepted"] == 2 * ORDERS + 1
     assert stack.json("archive", "verify")["problems"] == []
+
+
+@pytest.mark.parametrize("block", PAGE, ids=lambda block: " ".join(block.split("\n")[0].split()[:6]))
+def test_what_the_page_tells_to_type_works(stack: Stack, block: str, tmp_path: Path) -> None:
+    done = stack.shell(block, tmp_path)
+    assert done.returncode == 0, f"{block}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
 
 
 def entries(stack: Stack) -> int:
