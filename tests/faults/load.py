@@ -27,12 +27,17 @@ class Load:
     Leaving the block ends it after the request that it is at: all that was sent is then acknowledged.
 
     ids: of the events that a 202 named. repeated: orders of requests that had to be sent again.
+
+    Args:
+        prefix: of the orders' ids.
+        breath: seconds between two requests.
     """
 
-    def __init__(self, platform: RunningPlatform, prefix: str) -> None:
+    def __init__(self, platform: RunningPlatform, prefix: str, *, breath: float = BREATH) -> None:
         self.ids: list[str] = []
         self.repeated = 0
         self._prefix = prefix
+        self._breath = breath
         self._orders_url = platform.urls["DRP_GENERATOR_URL"] + "/v1/orders"
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"load {prefix}")
@@ -59,7 +64,7 @@ class Load:
         try:
             with httpx.Client(trust_env=False, timeout=30) as client:
                 request = 0
-                while not self._enough.wait(BREATH):
+                while not self._enough.wait(self._breath):
                     self._send(client, request)
                     request += 1
         except (AssertionError, httpx.HTTPError) as error:
