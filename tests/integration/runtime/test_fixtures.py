@@ -32,7 +32,7 @@ def test_a_test_has_a_migrated_database_of_its_own(postgres_url: str) -> None:
         assert connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
 
 
-def test_nothing_is_written_beside_the_data_folder(redis_url: str, servers_folder: Path) -> None:
-    del redis_url
-    assert (servers_folder / "redis" / "appendonlydir").is_dir()
-    assert (servers_folder / "redis" / "password").stat().st_mode & 0o777 == 0o600
+def test_nothing_is_written_beside_the_data_folder(redis_server: RestartableRedis, tmp_path: Path) -> None:
+    del redis_server
+    assert (tmp_path / "own-redis" / "redis" / "appendonlydir").is_dir()
+    assert (tmp_path / "own-redis" / "redis" / "password").stat().st_mode & 0o777 == 0o600
