@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import psycopg
+import pytest
 import redis
 
-from libs.testing.servers import RestartableRedis
+from libs.adapters.objects import Objects
+from libs.testing.servers import RestartableRedis, S3Endpoint
+from tests.servers import ObjectStore, a_redis, remove_bucket
 
 
 def test_a_redis_is_empty_and_keeps_every_acknowledged_write(redis_url: str) -> None:
@@ -36,3 +40,37 @@ def test_nothing_is_written_beside_the_data_folder(redis_server: RestartableRedi
     del redis_server
     assert (tmp_path / "own-redis" / "redis" / "appendonlydir").is_dir()
     assert (tmp_path / "own-redis" / "redis" / "password").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_redis_of_somebody_s_is_taken_only_if_it_is_empty_and_is_left_so(
+    redis_server: RestartableRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRP_TEST_REDIS_URL", f"{redis_server.url.removesuffix('/0')}/4")
+    with redis.Redis.from_url(redis_server.url) as theirs:
+        theirs.set("theirs", 1)
+        for worker in (0, 1):
+            with a_redis("urls", tmp_path, binary=None, worker=worker) as url:
+                assert url.endswith(f"/{4 + worker}")
+                with redis.Redis.from_url(url) as client:
+                    client.set("ours", 1)
+                assert theirs.info("keyspace").keys() == {"db0", f"db{4 + worker}"}
+            assert theirs.info("keyspace").keys() == {"db0"}
+        theirs.execute_command("COPY", "theirs", "theirs", "DB", 5)
+        with (
+            pytest.raises(pytest.UsageError, match=r"database 5 .* holds 1 keys.* like /6"),
+            a_redis("urls", tmp_path, binary=None, worker=1),
+        ):
+            pass
+        assert theirs.info("keyspace").keys() == {"db0", "db5"}
+
+
+async def test_a_bucket_of_a_test_is_removed_with_all_that_is_in_it(s3: S3Endpoint) -> None:
+    store = ObjectStore(s3.url, s3.access_key, s3.secret_key, s3.region)
+    remove_bucket(store, s3.bucket)
+    objects = await Objects.open(s3.url, s3.bucket, s3.access_key, s3.secret_key, s3.region)
+    await objects.ensure_bucket()
+    await objects.put_once("a/b", b"c", sha256=sha256(b"c").hexdigest(), content_type="text/plain")
+    remove_bucket(store, s3.bucket)
+    assert await objects.ensure_bucket(), "it was gone"
+    assert [head async for head in objects.list("")] == []
+    await objects.close()
