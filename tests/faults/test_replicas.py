@@ -21,6 +21,7 @@ import pytest
 
 from libs.runtime.home import Home, State
 from libs.runtime.processes import Process, wait_for_end
+from libs.runtime.status import status
 from libs.testing.platform import RunningPlatform, Stores
 from libs.testing.waiting import until
 from tests.faults.invariants import (
@@ -148,6 +149,7 @@ def test_with_two_left_nothing_is_stranded_and_each_thing_is_done_once(
     assert_each_acknowledged_event_is_in_raw_and_staging_once(platform, "stranded", stranded)
     assert_each_acknowledged_event_is_in_raw_and_staging_once(platform, "two", load)
     assert_nothing_was_done_twice(platform)
+    assert platform.json("archive", "verify")["problems"] == []
     assert puts_of(platform) - puts == Counter(stored=archived(platform) - objects)
 
     planted(platform)
@@ -167,7 +169,7 @@ def state_of(platform: RunningPlatform) -> State:
 
 def names_of(platform: RunningPlatform) -> set[str]:
     """Of the services, as `drp status` tells them."""
-    return {part["name"] for part in platform.json("status")["parts"] if part["kind"] == "service"}
+    return {part.name for part in status(platform.home).parts if part.kind == "service"}
 
 
 def generated(platform: RunningPlatform) -> Counter[str]:
@@ -270,7 +272,6 @@ def assert_nothing_was_done_twice(platform: RunningPlatform) -> None:
         0,
         [],
     )
-    assert platform.json("archive", "verify")["problems"] == []
 
 
 def archived(platform: RunningPlatform) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.servers import check, chosen
+from tests.servers import IMAGES, check, chosen
+
+COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
 
 EMBEDDED = {"redis": "embedded", "postgres": "embedded", "s3": "embedded"}
 
@@ -34,3 +38,9 @@ def test_an_engine_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("DOCKER_HOST", "nowhere://")
     with pytest.raises(pytest.UsageError, match="no container engine answers"):
         check(chosen("containers"))
+
+
+@pytest.mark.parametrize("server", IMAGES)
+def test_the_containers_are_of_the_images_that_compose_runs(server: str) -> None:
+    setting, image = IMAGES[server]
+    assert f"image: ${{{setting}:-{image}}}\n" in COMPOSE.read_text()
