@@ -21,7 +21,7 @@ from libs.adapters.files import Chunk, Layout, Unreadable, chunk_of
 from libs.adapters.http import NoAnswer, address_of, get
 from libs.datasets import Dataset
 from libs.errors import DrpError, Permanent
-from libs.operations.publishing import LIMIT, Progress, layout_of, publish_rows
+from libs.operations.publishing import LIMIT, Entries, Progress, layout_of, publish_rows
 
 __all__ = ["Address", "Pull", "Pulled", "records_at"]
 
@@ -74,7 +74,7 @@ class Pulled(msgspec.Struct, frozen=True, kw_only=True):
 class Pull:
     """Pulls an address into a dataset's stream. Once `stop` is set no round and no attempt begins.
 
-    mapping, source, time, rate, limit and on_progress are what they are for publish_file.
+    mapping, source, time, rate, limit, on_progress, on_entries and attributes are what they are for publish_file.
     """
 
     bus: Bus
@@ -86,6 +86,8 @@ class Pull:
     rate: float | None = None
     limit: int = LIMIT
     on_progress: Progress | None = None
+    on_entries: Entries | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     rng: random.Random = field(default_factory=random.Random)
     _known: Set[object] = frozenset()
@@ -110,8 +112,9 @@ class Pull:
             rate=self.rate,
             limit=self.limit,
             kind="url",
-            attributes={"drp.url": address_of(self.address.url)},
+            attributes={"drp.url": address_of(self.address.url), **self.attributes},
             on_progress=self.on_progress,
+            on_entries=self.on_entries,
         )
         self._known = frozenset(name for chunk in chunks for name in (*chunk.ids, *chunk.unreadable))
         return Pulled(

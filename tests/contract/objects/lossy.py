@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+from typing import Any
 from urllib.parse import urlsplit
 
 __all__ = ["LossyProxy"]
 
 
 class LossyProxy:
-    """Passes everything on, but for the next `lose_replies` replies: the server acted, nobody hears of it."""
+    """Passes everything on, but for the next `lose_replies` replies: the server acted, nobody hears of it.
 
-    def __init__(self, target: str) -> None:
+    Args:
+        target: the server's URL.
+        bound: a socket to listen on; one of its own if left out.
+    """
+
+    def __init__(self, target: str, bound: socket.socket | None = None) -> None:
         parts = urlsplit(target)
         self._target = (parts.hostname or "127.0.0.1", parts.port or 80)
+        self._bound = bound
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self.lose_replies = 0
@@ -26,7 +34,8 @@ class LossyProxy:
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> LossyProxy:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        where: dict[str, Any] = {"sock": self._bound} if self._bound else {"host": "127.0.0.1", "port": 0}
+        self._server = await asyncio.start_server(self._serve, **where)
         return self
 
     async def __aexit__(self, *_: object) -> None:
