@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["ROOT", "Block", "blocks_of", "shell_environment", "typed"]
+__all__ = ["ROOT", "Block", "blocks_of", "ran", "shell_environment", "typed"]
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ _PATIENCE: Final = 240
 
 @dataclass(frozen=True)
 class Block:
-    """A block of a document. kind is the word after its fence: sh, python, sql."""
+    """A block of a document. kind is the word after its fence: sh, python, javascript, sql."""
 
     heading: str
     kind: str
@@ -47,6 +47,30 @@ def shell_environment(environment: Mapping[str, str]) -> dict[str, str]:
     assert spec.origin is not None
     clients = Path(spec.origin).parent / "pginstall" / "bin"
     return {**environment, "PATH": f"{own}:{clients}:{environment['PATH']}"}
+
+
+def ran(block: Block, *, environment: Mapping[str, str], folder: Path) -> str:
+    """What a block prints, run as it stands. Fails if it does, or speaks of an error."""
+    command = {
+        "sh": ["bash", "-euo", "pipefail", "-c", block.text],
+        "python": [sys.executable, "-c", block.text],
+        "javascript": ["node", "--input-type=module", "--eval", block.text],
+        "sql": ["duckdb", "-csv"],
+    }[block.kind]
+    done = subprocess.run(
+        command,
+        input=block.text if block.kind == "sql" else "",
+        cwd=folder,
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, "Error" in done.stderr) == (0, False), (
+        f"exited {done.returncode}:\n{block.text}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
+    )
+    return done.stdout
 
 
 def typed(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from libs.testing.builders import a_batch_of, an_order_placed, encoded
 from libs.testing.platform import RunningPlatform, Stores
 from libs.testing.waiting import until
 from tests.e2e.conftest import Start
-from tests.e2e.documents import Block, blocks_of, shell_environment
+from tests.e2e.documents import Block, blocks_of, ran, shell_environment
 
 pytestmark = pytest.mark.heavy
 
@@ -102,34 +101,18 @@ def changing(start: Start) -> Iterator[Changing]:
         changing.stop()
 
 
-def ran(changing: Changing, block: Block, folder: Path) -> str:
-    """What a block says, run as it stands in the document."""
-    command = {
-        "sh": ["bash", "-euo", "pipefail", "-c", block.text],
-        "python": [sys.executable, "-c", block.text],
-        "sql": ["duckdb", "-csv"],
-    }[block.kind]
+def read_by(changing: Changing, block: Block, folder: Path) -> str:
+    """What a block says; SQL is typed in the warehouse's own folder."""
     if block.kind == "sql":
         folder = changing.platform.home / "warehouse" / "orders"
-    done = subprocess.run(
-        command,
-        input=block.text if block.kind == "sql" else None,
-        cwd=folder,
-        env=changing.environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert (done.returncode, "Error" in done.stderr) == (0, False), done.stdout + done.stderr
-    return done.stdout
+    return ran(block, environment=changing.environment, folder=folder)
 
 
 @pytest.mark.parametrize("block", READING.values(), ids=READING)
 def test_a_block_of_the_document_reads_a_whole_state(
     changing: Changing, block: Block, tmp_path: Path
 ) -> None:
-    said = FIGURES.findall(ran(changing, block, tmp_path))
+    said = FIGURES.findall(read_by(changing, block, tmp_path))
 
     assert len(said) == (5 if "while shown" in block.text else 1)
     for generation, mart, staging in said:
@@ -163,7 +146,7 @@ def test_in_the_end_every_reader_sees_all_that_was_published(changing: Changing,
 
     for block in READING.values():
         if "while shown" not in block.text:
-            ((_, mart, staging),) = FIGURES.findall(ran(changing, block, tmp_path))
+            ((_, mart, staging),) = FIGURES.findall(read_by(changing, block, tmp_path))
             assert Decimal(mart) == changing.published
             assert "." not in staging or Decimal(staging) == changing.published
     assert len(changing.seen) > AT_LEAST

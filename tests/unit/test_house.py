@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import os
 import pkgutil
 import re
@@ -126,7 +127,21 @@ def test_locks_pin_by_hash_and_name_no_address() -> None:
         text = (ROOT / name).read_text()
         assert "://" not in text
         assert len(re.findall(r"^[a-z0-9].*==", text, re.M)) <= text.count("--hash=sha256:")
+    packages = json.loads((ROOT / "tests/e2e/node/package-lock.json").read_text())["packages"]
+    assert [
+        name for name, one in packages.items() if name and not one["integrity"].startswith("sha512-")
+    ] == []
+    assert "://" not in json.dumps(packages)
     assert not (ROOT / "uv.lock").exists()
+
+
+@pytest.mark.parametrize("path", [".github/workflows/ci.yml", ".ci/run", "README.md", "docs/testing.md"])
+def test_what_is_made_can_be_made(path: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"(?:^|run: |`)\s*make ([a-z-]+)", (ROOT / path).read_text(), re.M))
+
+    assert named
+    assert named <= targets
 
 
 def test_importing_the_house_reads_no_environment_and_connects_nowhere() -> None:
