@@ -39,8 +39,9 @@ SELECT
 
 
 _POINTED: Final = """
--- one row per dataset: the file of the generation that readers are to see
+-- one row per dataset, or of this one: the file of the generation that readers are to see
 SELECT p.dataset, g.file FROM ops.warehouse_pointer p JOIN ops.generations g ON g.number = p.generation
+WHERE $1::text IS NULL OR p.dataset = $1
 """
 
 
@@ -106,9 +107,9 @@ async def unsettled(
     )
 
 
-async def _unlinked(postgres: Postgres, warehouses: Path) -> int:
+async def _unlinked(postgres: Postgres, warehouses: Path, dataset: str | None = None) -> int:
     count = 0
-    for row in await postgres.fetch(_POINTED):
+    for row in await postgres.fetch(_POINTED, dataset):
         current = Warehouse(warehouses, row["dataset"]).current()
         count += current is None or current.name != row["file"]
     return count
@@ -125,18 +126,25 @@ async def _unhandled(bus: Bus, stream: StreamOverview) -> int:
     return max(counts)
 
 
-async def wait_for_link(postgres: Postgres, warehouses: Path, *, timeout: float = 10.0) -> None:  # noqa: ASYNC109
+async def wait_for_link(
+    postgres: Postgres,
+    warehouses: Path,
+    *,
+    dataset: str | None = None,
+    timeout: float = 10.0,  # noqa: ASYNC109 - of many looks
+) -> None:
     """Wait until what readers open is what Postgres says they see.
 
     Args:
         warehouses: the folder of the datasets' warehouses.
+        dataset: the one to look at; every one if None.
         timeout: seconds.
 
     Raises:
         Transient: the time was up.
     """
     deadline = asyncio.get_running_loop().time() + timeout
-    while await _unlinked(postgres, warehouses):
+    while await _unlinked(postgres, warehouses, dataset):
         if asyncio.get_running_loop().time() > deadline:
             what = f"what readers open in {warehouses} is not what they are to see"
             raise Transient(what, why="no transformer has moved the link", fix="drp status")

@@ -52,11 +52,17 @@ UPDATE ops.batches b SET generation = changed.generation FROM changed WHERE b.id
 """
 
 _ACCEPTABLE: Final = """
--- one row: the generation, with what stands in the way of publishing it
+-- one row: the generation, with what stands in the way of publishing it, and why that waits for `resume`
 SELECT g.number, g.state, g.verdict, g.dataset, p.generation IS DISTINCT FROM g.parent AS parent_replaced,
-       p.generation AS current,
+       p.generation AS current, CASE WHEN p.pinned_at IS NOT NULL THEN p.pinned_reason END AS pinned,
        (SELECT c.number FROM ops.generations c
-        WHERE c.dataset = g.dataset AND c.state IN ('building', 'built', 'passed')) AS candidate
+        WHERE c.dataset = g.dataset AND c.state IN ('building', 'built', 'passed')) AS candidate,
+       (SELECT count(*) FROM ops.generation_batches gb JOIN ops.batches b ON b.id = gb.batch_id
+        WHERE gb.generation = g.number AND b.held_at IS NOT NULL) AS held,
+       (SELECT count(*) FROM ops.batches o
+        WHERE g.kind = 'full' AND o.dataset = g.dataset AND o.generation IS NOT NULL AND o.held_at IS NULL
+          AND NOT EXISTS (SELECT FROM ops.generation_batches gb
+                          WHERE gb.generation = g.number AND gb.batch_id = o.id)) AS released
 FROM ops.generations g LEFT JOIN ops.warehouse_pointer p ON p.dataset = g.dataset
 WHERE g.number = $1 FOR UPDATE OF g
 """
@@ -166,16 +172,22 @@ async def resume(
     return True
 
 
-async def accept(connection: Connection, generation: int, *, reason: str, actor: str) -> None:
-    """Override the gate: publish a blocked generation all the same.
+async def accept(connection: Connection, generation: int, *, reason: str, actor: str) -> str | None:
+    """Override the gate: have a blocked generation published all the same. The transformer does it, after the commit.
+
+    It must stand on what readers see, since it is that and its own batches. So one that a rollback has put back on its
+    parent can be accepted as before: neither what it is nor what the gate compared it with has changed.
+
+    Returns:
+        Why nothing is published before `resume`; None if nothing pins the warehouse.
 
     Raises:
-        Permanent: it isn't blocked, could not be judged, or no longer fits on what readers see.
+        Permanent: it isn't blocked, could not be judged, or no longer fits on what readers are to see.
     """
     row = await connection.fetchrow(_ACCEPTABLE, generation)
-    obstacle = _obstacle(row)
-    if obstacle is not None:
-        raise Permanent(f"generation {generation} can not be accepted", why=obstacle, fix="drp warehouse ls")
+    if row is None or (obstacle := _obstacle(row)) is not None:
+        why = "there is no such generation" if row is None else obstacle
+        raise Permanent(f"generation {generation} can not be accepted", why=why, fix="drp warehouse ls")
     await record_action(
         connection,
         actor=actor,
@@ -188,6 +200,8 @@ async def accept(connection: Connection, generation: int, *, reason: str, actor:
         generation,
         reason,
     )
+    pinned: str | None = row["pinned"]
+    return pinned
 
 
 def _checked(target: Row | None, wanted: int | None) -> Row:
@@ -200,15 +214,18 @@ def _checked(target: Row | None, wanted: int | None) -> Row:
     return target
 
 
-def _obstacle(row: Row | None) -> str | None:
-    if row is None:
-        return "there is no such generation"
+def _obstacle(row: Row) -> str | None:
+    """Why the transformer would not publish it, were it accepted."""
     if row["state"] != "blocked":
         return f"it is {row['state']}"
     if row["verdict"] != "fail":
         return "it could not be judged, and what was not judged is never published"
     if row["parent_replaced"]:
         return f"it was built on a generation that readers no longer see (now {row['current']})"
+    if row["held"]:
+        return f"{row['held']} of its batches were held since it was built"
+    if row["released"]:
+        return f"{row['released']} batches that it leaves out were released since it was planned"
     if row["candidate"] is not None:
         return f"generation {row['candidate']} is on its way"
     return None

@@ -234,7 +234,8 @@ async def _generation_said(postgres: Postgres, row: Record) -> tuple[list[str], 
         "building": f"It is being built by {row['holder'] or 'a transformer'}.",
         "abandoned": "Its build was given up, and another took its place.",
         "built": "It waits for the verdict of the quality gate.",
-        "passed": "It may be published, and the transformer is about to do it.",
+        "passed": "It may be published"
+        + ("." if row["pinned_at"] else ", and the transformer is about to do it."),
         "pruned": "Readers saw it once; its file was removed since.",
     }[row["state"]]
     return [said], ["drp warehouse ls"]

@@ -98,9 +98,10 @@ def accept_generation(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Publish a blocked generation all the same.
+    """Have a blocked generation published all the same.
 
-    It is an override, kept with who and why. What could not be judged is never published.
+    It is an override, kept with who and why. What could not be judged is never published. While a rollback pins what
+    readers see, this one waits for drp warehouse resume.
     """
 
     async def run() -> bool:
@@ -114,15 +115,25 @@ def accept_generation(
             if not dry_run and not await confirmed(question, yes=yes):
                 return False
             async with acting(postgres, dry_run=dry_run) as connection:
-                await accept(connection, generation, reason=reason, actor=actor())
+                pinned = await accept(connection, generation, reason=reason, actor=actor())
             after = await reading.generation(postgres, generation)
-        is_ = "would be" if dry_run else "is"
-        say(f"Generation {generation} {is_} accepted and published. See: drp why {generation}")
+        say(_accepted(generation, pinned, dry_run=dry_run))
         if as_json:
             write_json(after | ({"dry_run": True} if dry_run else {}))
         return True
 
     raise typer.Exit(0 if asyncio.run(run()) else 1)
+
+
+def _accepted(generation: int, pinned: str | None, *, dry_run: bool) -> str:
+    said = f"Generation {generation} {'would be' if dry_run else 'is'} accepted"
+    if pinned is not None:
+        return (
+            f"{said}, and published after drp warehouse resume: a rollback pins what readers see ({pinned})."
+        )
+    return (
+        f"{said}." if dry_run else f"{said}, and about to be published. Wait for it: drp batches wait --all"
+    )
 
 
 async def _newest(postgres: Postgres) -> int:

@@ -93,11 +93,13 @@ def rollback_warehouse(
 ) -> None:
     """Show readers an earlier generation.
 
-    Nothing is published from then on, until `drp warehouse resume`.
+    Nothing is published from then on, until `drp warehouse resume`. Exit 5 if what readers open has not followed: the
+    transformer moves it.
     """
 
     async def run() -> bool:
         from libs.operations.actions import acting
+        from libs.operations.settled import wait_for_link
         from libs.operations.warehouse import rollback
 
         async with operator() as platform:
@@ -108,10 +110,14 @@ def rollback_warehouse(
                 return False
             async with acting(postgres, dry_run=dry_run) as connection:
                 number = await rollback(connection, chosen, reason=reason, actor=actor(), to=to)
-        see = "would see" if dry_run else "see"
-        say(
-            f"Readers of {chosen} {see} generation {number}; nothing is published until: drp warehouse resume"
-        )
+            will = "would" if dry_run else "will"
+            say(
+                f"Readers of {chosen} {will} see generation {number}, and nothing is published until: "
+                "drp warehouse resume"
+            )
+            if not dry_run and (warehouses := platform.warehouses) is not None:
+                await wait_for_link(postgres, warehouses, dataset=chosen)
+                say("They see it now.")
         if as_json:
             done = {"dataset": chosen, "generation": number, "pinned": True}
             write_json(done | ({"dry_run": True} if dry_run else {}))

@@ -273,6 +273,57 @@ async def test_an_accepted_generation_that_was_rolled_back_is_built_and_judged_a
     assert await room.seen() == ["a"]
 
 
+async def test_what_a_rollback_puts_back_on_its_parent_can_be_accepted_and_is_published_after_resume(
+    room: Room,
+) -> None:
+    """It is that generation and its own batches, whatever readers saw in between."""
+    await room.publish(orders("a"))
+    bad = await room.land(*orders("b"))
+    await room.main.tend()
+    blocked = await room.judge("fail")
+    await held(room, bad)
+    later = await room.publish(orders("c"))
+    with pytest.raises(Permanent, match=f"no longer see \\(now {later}\\)"):
+        await accepted(room, blocked)
+    await rolled_back(room)
+    await released(room, bad)
+
+    assert await accepted(room, blocked) == "wrong prices"
+    await room.main.tend()
+    assert await room.seen() == ["a"]
+
+    await act(room, lambda connection: resume(connection, "orders", actor="me"))
+    await room.main.tend()
+    assert await room.seen() == ["a", "b"]
+    await room.judge()
+    await room.main.tend()
+    assert await room.seen() == ["a", "b", "c"]
+
+
+async def test_what_its_batches_no_longer_allow_is_not_accepted(room: Room) -> None:
+    """The transformer would give it up."""
+    kept = await room.land(*orders("a"))
+    other = await room.land(*orders("b"))
+    await room.publish()
+    await held(room, other)
+    await room.main.tend()
+    without = await room.judge("fail")
+    await released(room, other)
+    with pytest.raises(Permanent, match="1 batches that it leaves out were released since"):
+        await accepted(room, without)
+
+    third = await room.land(*orders("c"))
+    await room.main.tend()
+    incremental = await room.judge("fail")
+    assert await room.batches_of(incremental) == {third}
+    await held(room, third)
+    with pytest.raises(Permanent, match="1 of its batches were held since"):
+        await accepted(room, incremental)
+    assert await room.carrier(kept) is not None
+    await released(room, third)
+    assert await accepted(room, incremental) is None
+
+
 async def test_what_was_not_judged_or_no_longer_fits_is_not_accepted(room: Room) -> None:
     published = await room.publish(orders("a"))
     with pytest.raises(Permanent, match="it is published"):
