@@ -4,7 +4,9 @@ A flow publishes, or has batches closed, and waits for what the platform makes o
 itself: the platform does the same without it. Needs what `drp` needs: DRP_HOME, or DRP_REDIS_URL and
 DRP_POSTGRES_URL. Results and logs are ids and counts, never a row.
 
-    python deploy/prefect/flows.py --file orders.csv    both flows, once; or --url; exit 3 if the gate blocked a batch
+    python deploy/prefect/flows.py --file orders.csv    both flows, once; or --url
+
+Exit codes as drp's: 3 if the gate blocked a batch, 5 if it took too long or a server is away, 1 if retrying can't help.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from uuid import UUID
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import FailedRun
 from prefect.runtime import flow_run
 from prefect.states import Failed
 
@@ -235,25 +238,31 @@ def _why_blocked(outcome: Record) -> str:
     )
 
 
-async def _both(file: str | None, url: str | None) -> int:
-    landed = await ingest_orders_to_raw(file, url)
-    state = await stage_and_validate_orders([UUID(batch) for batch in landed["batches"]], return_state=True)
-    return 0 if state.is_completed() else 3
+async def _both(file: str | None, url: str | None, wait_seconds: float) -> None:
+    landed = await ingest_orders_to_raw(file, url, wait_seconds=wait_seconds)
+    batches = [UUID(batch) for batch in landed["batches"]]
+    await stage_and_validate_orders(batches, wait_seconds=wait_seconds)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run both flows once. Exit codes as drp's."""
     parser = argparse.ArgumentParser(description="Publish, and see it through the gate, as Prefect runs.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--file", help="CSV, JSON Lines or Parquet, gzip too")
     what.add_argument("--url", help="a JSON API whose answer has the array `records`")
-    given = parser.parse_args()
+    waiting = "for landing, then for each batch, at each attempt (default: %(default)g)"
+    parser.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help=waiting)
+    given = parser.parse_args(arguments)
     try:
-        return asyncio.run(_both(given.file, given.url))
-    except Transient:  # Prefect has told it
+        asyncio.run(_both(given.file, given.url, given.timeout))
+    # Prefect has told it
+    except FailedRun:  # a state that the flow returned, not an error: the gate
+        return 3
+    except Transient:
         return 5
     except Permanent:
         return 1
+    return 0
 
 
 if __name__ == "__main__":

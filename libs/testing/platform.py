@@ -13,8 +13,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -173,6 +173,17 @@ class RunningPlatform:
         pid = self.part(name).pid
         assert pid is not None, f"{name} does not run"  # noqa: S101 - a test's own check
         os.kill(pid, signal.SIGKILL)
+
+    @contextmanager
+    def hanging(self, name: str) -> Iterator[None]:
+        """A process of the platform gives no sign meanwhile."""
+        pid = self.part(name).pid
+        assert pid is not None, f"{name} does not run"  # noqa: S101 - a test's own check
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def await_restart(self, name: str, restarts: int) -> None:
         """Wait until the supervisor has started it again so many times in all, and it is ready."""

@@ -1,5 +1,6 @@
 """Run by Prefect's venv: the flows in Prefect's own test harness, one line of JSON for a run, one for its outcome.
 
+A line with arguments runs the flows' own command with them; the answer is its exit code.
 A first line tells where the harness' server is; the process ends with its stdin.
 """
 
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from prefect import Task
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
@@ -34,6 +36,15 @@ async def run(flow: Any, parameters: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def command(arguments: list[str]) -> int:
+    """The exit code of the flows' own command, whose retries come at once."""
+    flows = runpy.run_path(str(FLOWS))
+    for task in (each for each in flows.values() if isinstance(each, Task)):
+        task.retry_delay_seconds = 0
+    exit_code: int = flows["main"](arguments)
+    return exit_code
+
+
 def main() -> None:
     flows = runpy.run_path(str(FLOWS))
     before = dict(os.environ)
@@ -42,7 +53,10 @@ def main() -> None:
         for line in sys.stdin:
             asked = json.loads(line)
             os.environ.update(asked["environment"])
-            tell(asyncio.run(run(flows[asked["flow"]], asked["parameters"])))
+            if "flow" in asked:
+                tell(asyncio.run(run(flows[asked["flow"]], asked["parameters"])))
+            else:
+                tell({"exit": command(asked["arguments"])})
             os.environ.clear()
             os.environ.update(before)
 

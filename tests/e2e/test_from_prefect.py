@@ -76,7 +76,15 @@ class Prefect:
         return self.heard()
 
     def begin(self, flow: str, environment: dict[str, str] | None = None, /, **parameters: object) -> None:
-        document = {"flow": flow, "environment": environment or {}, "parameters": parameters}
+        self._ask({"flow": flow, "environment": environment or {}, "parameters": parameters})
+
+    def exit_code(self, *arguments: str, environment: dict[str, str] | None = None) -> int:
+        """Of the flows' own command, whose retries come at once."""
+        self._ask({"arguments": arguments, "environment": environment or {}})
+        code: int = self.heard()["exit"]
+        return code
+
+    def _ask(self, document: dict[str, Any]) -> None:
         stdin = _open(self.process.stdin)
         stdin.write(f"{json.dumps(document)}\n")
         stdin.flush()
@@ -225,6 +233,33 @@ async def test_a_server_that_is_away_for_a_moment_is_tried_again(
     assert done["state"] == "Completed", done
     assert done["result"]["accepted"] == 1
     assert prefect.tasks(done["run"]) == {"publish": ("Completed", 2), "await-landing": ("Completed", 1)}
+
+
+def test_the_command_exits_as_drp_does_whichever_flow_it_was(
+    prefect: Prefect, platform: RunningPlatform, file: Any
+) -> None:
+    blocked, corrected = (
+        f"{HEADER}X-1,C-9,{said}Z\n" for said in ("-1,2026-01-08T01:00:00", "1,2026-01-08T01:00:01")
+    )
+    assert prefect.exit_code("--file", file(blocked)) == 3
+    assert prefect.exit_code("--file", file(corrected)) == 0
+    platform.settle()
+    assert prefect.exit_code("--file", "/nowhere/orders.csv") == 1
+
+    url = platform.urls["DRP_POSTGRES_URL"]
+    platform.rows("CREATE ROLE reader LOGIN PASSWORD 'of-entries'")
+    platform.rows("GRANT USAGE ON SCHEMA ops TO reader")
+    platform.rows("GRANT SELECT ON ops.entries TO reader")
+    ours = urlsplit(url)
+    allowed_less = ours._replace(netloc=f"reader:of-entries@{ours.netloc.rpartition('@')[2]}").geturl()
+    published = file(corrected)
+    assert prefect.exit_code("--file", published, environment={"DRP_POSTGRES_URL": allowed_less}) == 1
+    away = {"DRP_POSTGRES_URL": "postgresql://drp@127.0.0.1:9/drp"}
+    assert prefect.exit_code("--file", published, environment=away) == 5
+    with platform.hanging("transformer"):
+        path = file(f"{HEADER}X-2,C-9,1.00,2026-01-08T02:00:00Z\n")
+        assert prefect.exit_code("--file", path, "--timeout", "2") == 5
+    platform.settle()
 
 
 class Reader:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
-import signal
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -80,17 +77,6 @@ class Operator:
         rows = self.platform.rows("SELECT id, last_generation FROM ops.batch_status WHERE status = 'blocked'")
         return {"BATCH": str(rows[0]["id"]), "GENERATION": str(rows[0]["last_generation"])}
 
-    @contextmanager
-    def hanging(self, part: str) -> Iterator[None]:
-        """A process of the platform gives no sign meanwhile."""
-        pid = self.platform.part(part).pid
-        assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(pid, signal.SIGCONT)
-
     def until_there(self, sql: str) -> None:
         async def wait(stores: Stores) -> None:
             await until(lambda: stores.postgres.fetchval(f"SELECT EXISTS ({sql})"), timeout=90, every=0.2)
@@ -116,7 +102,7 @@ def test_a_first_look(operator: Operator) -> None:
 
 
 def test_a_batch_that_gets_stuck_is_found_and_got_going(operator: Operator) -> None:
-    with operator.hanging("transformer"):
+    with operator.platform.hanging("transformer"):
         operator.publishes("S-1,C-1,1.00,2026-01-07T00:00:00Z\n")
         operator.until_there("SELECT FROM ops.batch_status WHERE status = 'closed'")
         said = operator.types("Nothing arrives in the mart", expect=[3, 0, 0, 0])
@@ -192,7 +178,7 @@ def test_lag_is_seen_and_producers_are_told_to_wait(operator: Operator) -> None:
                 return error.code == 503 and "Retry-After" in error.headers
         return False
 
-    with operator.hanging("ingestor"):
+    with operator.platform.hanging("ingestor"):
         operator.platform.with_stores(fill)
         asyncio.run(until(refused, timeout=30))
         said = operator.types("Lag grows, producers get 503", expect=[0, 3, 0, 0])
@@ -229,7 +215,7 @@ def test_a_restart_is_counted_and_its_log_is_there(operator: Operator) -> None:
 
 
 def test_a_server_that_is_away_is_named(operator: Operator) -> None:
-    with operator.hanging("redis"):
+    with operator.platform.hanging("redis"):
         said = operator.types("A server is away", expect=[3, 3])
         assert "not guaranteed" in said
     asyncio.run(until(lambda: operator.platform.run("status").returncode == 0, timeout=60))
