@@ -12,9 +12,10 @@ from typing import Final
 import msgspec
 
 from libs.adapters.bus import Bus
+from libs.datasets import Dataset
 from libs.operations.publishing import ROOM_WITHIN, Entries, Progress
 from libs.pipeline.archive import event_of, read_lines
-from libs.pipeline.refusals import MAX_EVENT_BYTES
+from libs.pipeline.refusals import MAX_AGAIN_BYTES
 
 __all__ = ["PER_ENTRY", "Again"]
 
@@ -25,7 +26,8 @@ PER_TRIP: Final = 10 * PER_ENTRY
 class Again:
     """Publishing under way: how many events and entries the stream has so far. Memory holds one trip.
 
-    too_large: events that jsonb's writing has made larger than an event may be; they are left out.
+    too_large: events that are left out, for they are larger than an event published again may be. None that the
+    archiver wrote of what the ingestor accepted is.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class Again:
         self._on_entries = on_entries
         self._waiting: list[bytes] = []
 
-    async def take(self, stream: str, lines: Sequence[bytes]) -> None:
+    async def take(self, dataset: Dataset, lines: Sequence[bytes]) -> None:
         """Publish lines of an archived document, or keep them for the next call.
 
         Raises:
@@ -58,21 +60,21 @@ class Again:
         """
         self._waiting += lines
         while len(self._waiting) >= PER_TRIP:
-            await self._send(stream, self._waiting[:PER_TRIP])
+            await self._send(dataset, self._waiting[:PER_TRIP])
             del self._waiting[:PER_TRIP]
 
-    async def finish(self, stream: str) -> None:
+    async def finish(self, dataset: Dataset) -> None:
         """Publish what is kept."""
         if self._waiting:
-            await self._send(stream, self._waiting)
+            await self._send(dataset, self._waiting)
             self._waiting = []
 
-    async def _send(self, stream: str, lines: Sequence[bytes]) -> None:
-        events = [event_of(line, self._replaced) for line in read_lines(lines)]
-        fitting = [event for event in events if len(event) <= MAX_EVENT_BYTES]
-        await self._bus.wait_for_room(stream, limit=self._limit, timeout=ROOM_WITHIN)
+    async def _send(self, dataset: Dataset, lines: Sequence[bytes]) -> None:
+        events = [event_of(line, self._replaced, dataset) for line in read_lines(lines)]
+        fitting = [event for event in events if len(event) <= MAX_AGAIN_BYTES]
+        await self._bus.wait_for_room(dataset.stream, limit=self._limit, timeout=ROOM_WITHIN)
         entries = await self._bus.publish_events(
-            stream, fitting, traceparent=self._traceparent, per_entry=PER_ENTRY
+            dataset.stream, fitting, traceparent=self._traceparent, per_entry=PER_ENTRY
         )
         self.events += len(fitting)
         self.entries += len(entries)

@@ -29,6 +29,7 @@ ARCHIVED: Final = "archived"
 _ENVELOPE: Final = ("event_type", "subject", "dataschema", "traceparent")
 _NEEDED: Final[tuple[str, ...]] = ("specversion", "id", "source", "type")
 _OWN_COLUMNS: Final = frozenset({*_NEEDED, "time", "subject", "dataschema", "traceparent", "drporigin"})
+_AGAIN: Final = {"drporigin": msgspec.Raw(b'"replay"')}
 _PER_DECODE: Final = 500
 _ENTRY: Final = "0-0"
 
@@ -86,7 +87,7 @@ class Landings:
         told: list[Line] = []
         for first in range(0, len(lines), _PER_DECODE):
             read = read_lines(lines[first : first + _PER_DECODE])
-            events = [event_of(_bare(line), {}) for line in read]
+            events = [event_of(_bare(line), _AGAIN, self.dataset) for line in read]
             slots = self._decoder.decode(b"[" + b",".join(events) + b"]", entry_id=_ENTRY)
             problems += [
                 f"batch {batch}: event {one.event_id} from {one.source_system} is refused: {one.reason}"

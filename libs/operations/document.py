@@ -70,9 +70,9 @@ async def publish_document(
     with span("publish", root=True, attributes=told) as this, opened(path) as file:
         again = Again(bus, this.traceparent, limit=limit, on_progress=on_progress, on_entries=on_entries)
         while lines := await asyncio.to_thread(_lines, file, path):
-            await again.take(dataset.stream, lines)
+            await again.take(dataset, lines)
             await keep_pace(rate, again.events, began)
-        await again.finish(dataset.stream)
+        await again.finish(dataset)
         this.set({"drp.events": again.events})
     PRODUCED_EVENTS.labels("replay").inc(again.events)
     return Published(

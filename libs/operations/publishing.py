@@ -54,7 +54,7 @@ Entries = Callable[[Sequence[str]], None]
 class Published(msgspec.Struct, frozen=True, kw_only=True):
     """events: how many the stream has acknowledged; unreadable: how many of them are lines that were no rows.
     entries: of the stream, up to PER_ENTRY events each. source: the events'; None if each has kept its own.
-    too_large: archived events that jsonb's writing has made larger than an event may be; not published."""
+    too_large: archived events that are larger than one published again may be; they were not published."""
 
     source: str | None
     events: int

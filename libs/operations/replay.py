@@ -73,8 +73,8 @@ class Selection:
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     """What was published, or with dry_run would have been.
 
-    batches are those with events; entries are of the stream. too_large: events that jsonb's writing has made
-    larger than an event may be; they were not published, and stand in RAW and the archive as before. refused:
+    batches are those with events; entries are of the stream. too_large: events of the archive that are larger than
+    one published again may be, as none is that was accepted here; they were not published. refused:
     events of these batches that the archive keeps as quarantined, in refused_documents; published again they
     would be quarantined again, each time. Both are told of source `archive` only.
     """
@@ -292,8 +292,8 @@ class _Run:
     async def publish(self, batch: _Batch) -> None:
         async with aclosing(self._lines(batch)) as pieces:
             async for lines in pieces:
-                await self.again.take(batch.dataset.stream, lines)
-        await self.again.finish(batch.dataset.stream)
+                await self.again.take(batch.dataset, lines)
+        await self.again.finish(batch.dataset)
 
     def _lines(self, batch: _Batch) -> AsyncGenerator[list[bytes], None]:
         if batch.manifest is None or self._objects is None:

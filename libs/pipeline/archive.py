@@ -15,15 +15,16 @@ compressor), `content` tells, and what was stored first stands.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeVar
 
 import msgspec
 
-from libs.datasets import Dataset
+from libs.datasets import ColumnType, Dataset
 from libs.errors import Permanent
-from libs.pipeline.refusals import MAX_EVENT_BYTES
+from libs.pipeline.jsontext import with_short_numbers
+from libs.pipeline.refusals import MAX_AGAIN_BYTES
 
 __all__ = [
     "FORMAT",
@@ -277,10 +278,35 @@ def kind_of_line(text: bytes) -> Literal["raw", "quarantine"] | None:
     return "raw" if fields.keys() == {"envelope", "data", "slot"} else None
 
 
-def event_of(line: Line, attributes: Mapping[str, msgspec.Raw]) -> bytes:
+def event_of(line: Line, attributes: Mapping[str, msgspec.Raw], dataset: Dataset) -> bytes:
     """The line as a CloudEvent; attributes replace its own.
 
-    jsonb puts spaces in, so an event at the limit of size would be past it: they go if it may be one.
+    jsonb puts spaces in and writes 1e1000 with all its zeros, so an event would be past the limit of size that
+    came within it: what is too long is written as short as it may have come, with the same meaning to jsonb.
     """
-    event = msgspec.json.encode({**line.envelope, **attributes, "data": line.data})
-    return event if len(event) <= MAX_EVENT_BYTES else msgspec.json.format(event, indent=-1)
+    envelope = {**line.envelope, **attributes}
+    event = msgspec.json.encode({**envelope, "data": line.data})
+    if len(event) > MAX_AGAIN_BYTES:
+        event = msgspec.json.format(event, indent=-1)
+    if len(event) > MAX_AGAIN_BYTES:
+        event = msgspec.json.encode(
+            {**_short(envelope), "data": _short(_fields(line.data), but=_whole(dataset))}
+        )
+    return event
+
+
+_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _short(fields: Mapping[str, msgspec.Raw], *, but: Set[str] = frozenset()) -> dict[str, msgspec.Raw]:
+    return {
+        name: msgspec.Raw(
+            bytes(value) if name in but else with_short_numbers(msgspec.json.format(bytes(value), indent=-1))
+        )
+        for name, value in fields.items()
+    }
+
+
+def _whole(dataset: Dataset) -> frozenset[str]:
+    """The fields whose number must be written without an exponent."""
+    return frozenset(column.field for column in dataset.columns if column.type is ColumnType.INTEGER)

@@ -11,6 +11,7 @@ import msgspec
 from libs.datasets.model import Column, Dataset
 from libs.pipeline import jsontext
 from libs.pipeline.refusals import (
+    MAX_AGAIN_BYTES,
     MAX_DEPTH,
     MAX_EVENT_BYTES,
     MAX_IDENTITY_BYTES,
@@ -135,7 +136,10 @@ class ExactReader:
 
 
 def _check_size(original: bytes) -> None:
-    if len(original) > MAX_EVENT_BYTES:
+    if len(original) <= MAX_EVENT_BYTES:
+        return
+    replayed = len(original) <= MAX_AGAIN_BYTES and _glance(original).get("drporigin") == b'"replay"'
+    if not replayed:
         raise _Refusal("too_large", f"{len(original)} bytes, an event has at most {MAX_EVENT_BYTES}")
 
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 __all__ = [
+    "MAX_AGAIN_BYTES",
     "MAX_DEPTH",
     "MAX_ENTRY_BYTES",
     "MAX_EVENTS",
@@ -20,6 +21,9 @@ __all__ = [
 ]
 
 MAX_EVENT_BYTES: Final = 256 * 1024
+MAX_AGAIN_BYTES: Final = MAX_EVENT_BYTES + 4 * 1024
+"""Of an event whose drporigin is `replay`. It was accepted once, and what the platform then adds to it (origin,
+trace, time, a number spelt otherwise) must not keep it from coming back."""
 MAX_ENTRY_BYTES: Final = 8 * 1024 * 1024
 MAX_EVENTS: Final = 10_000
 """An entry holds at most so many events: each of its slots costs a row, whatever stands in it."""
@@ -40,7 +44,7 @@ REASONS: Final = MappingProxyType(
         "not_exact": "a number has more digits than its column; it is never rounded",
         "nul_byte": "a string contains U+0000, which Postgres cannot store",
         "bad_utf8": "a string is not valid Unicode",
-        "too_large": f"an event above {MAX_EVENT_BYTES} bytes, "
+        "too_large": f"an event above {MAX_EVENT_BYTES} bytes ({MAX_AGAIN_BYTES} for a replayed one), "
         f"or an entry above {MAX_ENTRY_BYTES} bytes or {MAX_EVENTS} events",
         "too_deep": f"nested more than {MAX_DEPTH} deep",
         "unknown_version": "a specversion or dataschema that this contract is not",

@@ -32,6 +32,7 @@ __all__ = [
     "print_text",
     "reader_is_gone",
     "say",
+    "say_too_large",
     "show",
     "show_columns",
     "show_record",
@@ -59,6 +60,15 @@ _BREAKS: Final = str.maketrans({"\n": "\\n", "\t": "\\t"})
 def say(message: str) -> None:
     """Tell the person something; never mixed with the data."""
     print(_harmless(message), file=sys.stderr, flush=True)  # noqa: T201 - this is the place that prints
+
+
+def say_too_large(events: int) -> None:
+    """Of what was published again, how much could not be; nothing for none."""
+    if events:
+        were = number(events, "event was", "events were")
+        say(
+            f"NOT published: {were} left out, larger than an event may be. What the archive has of it stays there"
+        )
 
 
 def print_text(text: str) -> None:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from libs.operations.ledger import LedgerReport
@@ -67,7 +68,8 @@ def marts(platform: RunningPlatform) -> dict[str, str]:
 
 
 async def publish_faults(stores: Stores) -> None:
-    """A duplicate, a correction, a conflict, a negative amount, an event without its amount, and no event."""
+    """A duplicate, a correction, a conflict, a negative amount, an event without its amount, no event, and one that
+    is as large as may be."""
     order = an_order_placed()
     corrected = an_order_placed(
         order_id=order["data"]["order_id"], amount="43.50", time="2030-01-01T00:00:00Z"
@@ -76,8 +78,21 @@ async def publish_faults(stores: Stores) -> None:
     # the conflict is in an entry of its own, after what it is in conflict with
     for event in (order, order, corrected, conflicting):
         await stores.bus.publish_events("orders", [encoded(event)])
-    others = [encoded(an_order_placed(amount="-1.00")), encoded(an_order_placed(amount=...)), b"no event"]
+    others = [
+        encoded(an_order_placed(amount="-1.00")),
+        encoded(an_order_placed(amount=...)),
+        b"no event",
+        large(),
+    ]
     await stores.bus.publish_events("orders", others)
+
+
+def large() -> bytes:
+    """256 KiB, to which the platform adds a time, an origin, a trace and the zeros of a number."""
+    order = an_order_placed(amount="1.00")
+    order["data"] |= {"padding": "", "wide": msgspec.Raw(b"1e1000")}
+    order["data"]["padding"] = "x" * (256 * 1024 - len(encoded(order)))
+    return encoded(order)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +159,7 @@ def test_the_documented_commands_restore_from_a_copy_of_the_archive(
 
 def test_raw_staging_and_marts_are_the_same_to_the_cent(kept: Kept, platform: RunningPlatform) -> None:
     assert platform.ask(FIGURES) == kept.figures
-    assert Decimal(kept.figures[0]["total"]) == Decimal("2500315.63") + Decimal("43.50")
+    assert Decimal(kept.figures[0]["total"]) == Decimal("2500315.63") + Decimal("43.50") + Decimal("1.00")
     assert platform.rows(RAW) == kept.raw
     assert hashes(platform) == kept.hashes
     assert marts(platform) == kept.marts

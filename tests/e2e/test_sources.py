@@ -126,6 +126,34 @@ def test_a_batch_of_the_archive_adds_nothing_where_it_landed(
     assert counts(platform) == (355, 352 + done["events"])
 
 
+def test_an_archived_event_that_is_too_large_is_left_out_and_the_exit_code_says_so(
+    platform: RunningPlatform, tmp_path: Path
+) -> None:
+    """Neither the ingestor nor the archiver makes one: somebody has changed what was stored."""
+    accepted, duplicate = counts(platform)
+    line = {
+        "envelope": {"specversion": "1.0", "id": "large", "source": "urn:test:large", "type": "order.placed"},
+        "data": {"note": "x" * 270_000},
+        "slot": "1-1/0",
+    }
+    document = tmp_path / "large.jsonl"
+    document.write_text(json.dumps(line) + "\n")
+    refused = platform.run("publish", str(document), "--json")
+    assert (refused.returncode, json.loads(refused.stdout)["too_large"]) == (3, 1)
+    assert "NOT published: 1 event was left out" in refused.stderr
+
+    changed = "UPDATE raw.orders_raw SET raw_payload = {} WHERE source_order_id = 'P-3' RETURNING batch_id"
+    (row,) = platform.rows(changed.format("raw_payload || jsonb_build_object('x', repeat('x', 270000))"))
+    try:
+        again = platform.run("replay", "--from", "raw", "--batch", str(row["batch_id"]), "--yes", "--json")
+    finally:
+        platform.rows(changed.format("raw_payload - 'x'"))
+    found = json.loads(again.stdout)
+    assert (again.returncode, found["too_large"]) == (3, 1)
+    assert "NOT published: 1 event was left out" in again.stderr
+    assert counts(platform) == (accepted, duplicate + found["events"])
+
+
 def test_an_order_s_life_is_found_and_its_batch_adds_up(platform: RunningPlatform) -> None:
     versions = platform.json("events", "find", "P-1")["events"]
     assert [(life["source"], life["place"]) for life in versions] == [

@@ -16,7 +16,7 @@ import typer
 
 from libs.errors import DrpError
 from services.cli.commands.pulling import WAIT, Headers, Rows, Wanted, pair, publishing, pull, seconds_of
-from services.cli.output import Json, counted, number, say, write_json
+from services.cli.output import PROBLEMS, Json, counted, number, say, say_too_large, write_json
 
 __all__ = ["register"]
 
@@ -100,7 +100,7 @@ def publish(
     one event, unless each names a source of its own.
 
     A line that is no row goes to quarantine, and the rest is published. A batch from the archive (drp archive get)
-    is published as it was, each event with the identity it had.
+    is published as it was, each event with the identity it had; exit 3 if one is too large and was left out.
     """
     file = file or given
     if (file is None) == (url is None):
@@ -110,15 +110,15 @@ def publish(
     if file is not None:
         if records or every or headers.given:
             raise typer.BadParameter("--records, --every and --header are for --url")
-        asyncio.run(_publish(file, rows, form=form, as_json=as_json))
-    elif url is not None:
+        raise typer.Exit(asyncio.run(_publish(file, rows, form=form, as_json=as_json)))
+    if url is not None:
         if form is not None:
             raise typer.BadParameter("--format is for --file")
         wanted = Wanted(url, records, seconds_of(every), headers.read(), timeout, max_size)
         raise typer.Exit(asyncio.run(pull(wanted, rows, as_json=as_json)))
 
 
-async def _publish(file: Path, rows: Rows, *, form: Form | None, as_json: bool) -> None:
+async def _publish(file: Path, rows: Rows, *, form: Form | None, as_json: bool) -> int:
     from libs.operations.publish import STDIN, publish_file
 
     with _opened(file) as path:
@@ -145,9 +145,9 @@ async def _publish(file: Path, rows: Rows, *, form: Form | None, as_json: bool) 
     if done.unreadable:
         lines = number(done.unreadable, "line is no row", "lines are no rows")
         say(f"{lines}. See: drp quarantine ls --reason unreadable")
-    if done.too_large:
-        say(f"{number(done.too_large, 'event has', 'events have')} become too large to be published")
+    say_too_large(done.too_large)
     say(WAIT)
+    return PROBLEMS if done.too_large else 0
 
 
 @contextmanager

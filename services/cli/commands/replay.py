@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from services.cli.asking import DryRun, Why, Yes, actor, confirmed
-from services.cli.output import PROBLEMS, Json, counted, number, say, show_rows, write_json
+from services.cli.output import PROBLEMS, Json, counted, number, say, say_too_large, show_rows, write_json
 from services.cli.settings import Operator, operator
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def replay_command(
 ) -> None:
     """Publish again what was archived or landed.
 
-    It takes the same path as everything else, and adds no row that is there.
+    It takes the same path as everything else, and adds no row that is there. Exit 3 if an event is too large and
+    was left out.
 
     --verify publishes nothing, and proves it: exit 3 if a rebuild from the archive alone differs from the live
     data.
@@ -105,13 +106,11 @@ async def _replay(wanted: _Wanted, *, dry_run: bool, yes: bool, as_json: bool) -
         write_json(done)
     did = "would publish" if done.dry_run else "published"
     say(f"{did} {_amount(done)} again, from {done.source}")
-    if done.too_large:
-        events = number(done.too_large, "event has", "events have")
-        say(f"{events} become too large to be published; what was stored stays")
+    say_too_large(done.too_large)
     if done.refused:
         events = number(done.refused, "refused event", "refused events")
         say(f"{events} stay in the archive: drp archive get {done.refused_documents[0]} | gunzip")
-    return 0
+    return PROBLEMS if done.too_large else 0
 
 
 def _amount(planned: Replayed) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.datasets import load_datasets
+from libs.datasets import load_dataset, load_datasets
 from libs.errors import Permanent
 from libs.pipeline.archive import (
     FORMAT,
@@ -29,9 +30,10 @@ from libs.pipeline.archive import (
     snapshot_manifest_key,
 )
 from libs.pipeline.decode import Decoder, raw_copy_columns
-from libs.pipeline.refusals import MAX_EVENT_BYTES
+from libs.pipeline.refusals import MAX_AGAIN_BYTES, MAX_EVENT_BYTES
 
 ORDERS = load_datasets()["orders"]
+PAYMENTS = load_dataset(Path("tests/data/datasets/payments"))
 BATCH = uuid.UUID("0190b5a4-7b7e-7000-8000-000000000001")
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 LATE_EVENING = dt.datetime(2026, 1, 5, 23, 30, tzinfo=dt.timezone(dt.timedelta(hours=-2)))
@@ -127,7 +129,7 @@ def test_attributes_are_replaced_and_the_payload_is_not_touched() -> None:
     line = b'{"envelope": {"id": "1", "drporigin": "live"}, "data": ' + data + b', "slot": "1-1/0"}'
 
     (read,) = read_lines([line])
-    event = event_of(read, {"drporigin": msgspec.Raw(b'"replay"')})
+    event = event_of(read, {"drporigin": msgspec.Raw(b'"replay"')}, ORDERS)
 
     assert event == b'{"id":"1","drporigin":"replay","data":' + data + b"}"
 
@@ -135,13 +137,30 @@ def test_attributes_are_replaced_and_the_payload_is_not_touched() -> None:
 def test_an_event_at_the_limit_loses_the_spaces_that_jsonb_put_in() -> None:
     data = b"{" + b", ".join(b'"k%d": 1' % number for number in range(22_000)) + b"}"
     line = b'{"envelope": {"id": "1"}, "data": ' + data + b', "slot": "1-1/0"}'
-    assert len(line) > MAX_EVENT_BYTES
+    assert len(line) > MAX_AGAIN_BYTES
 
     (read,) = read_lines([line])
-    event = event_of(read, {})
+    event = event_of(read, {}, ORDERS)
 
     assert len(event) <= MAX_EVENT_BYTES
     assert msgspec.json.decode(event)["data"] == msgspec.json.decode(data)
+
+
+def test_numbers_that_jsonb_wrote_out_are_short_again_but_for_whole_ones_of_the_contract() -> None:
+    wide = b"1" + b"0" * 20_000
+    numbers = [wide, b"-" + wide, b"0." + b"0" * 20_000 + b"150", b"-0.50", b'"10000"', b"1" * 60_000 + b".0"]
+    data = b'{"note": [%s], "payment_id": 7000000000000000000, "amount": 12000.00}' % b", ".join(numbers * 10)
+    line = b'{"envelope": {"shard": ' + wide + b'}, "data": ' + data + b', "slot": "1-1/0"}'
+
+    (read,) = read_lines([line])
+    event = event_of(read, {}, PAYMENTS)
+
+    short = b'1e20000,-1e20000,150e-20003,-0.50,"10000",' + b"1" * 60_000 + b".0"
+    assert event == (
+        b'{"shard":1e20000,"data":{"note":['
+        + b",".join([short] * 10)
+        + b'],"payment_id":7000000000000000000,"amount":12000.00}}'
+    )
 
 
 def as_jsonb(value: Any) -> bytes:
@@ -190,7 +209,7 @@ def test_any_accepted_payload_is_read_from_the_archive_as_it_was_read_when_it_la
     landed = decoder.decode(msgspec.json.encode({**envelope, "data": data}), entry_id="1-1")
     line = b'{"envelope": ' + as_jsonb(envelope) + b', "data": ' + as_jsonb(data) + b', "slot": "1-1/0"}'
 
-    again = decoder.decode(event_of(read_lines([line])[0], {}), entry_id="1-1")
+    again = decoder.decode(event_of(read_lines([line])[0], {}, ORDERS), entry_id="1-1")
 
     payload = raw_copy_columns(ORDERS).index("raw_payload")
     assert not landed.refused

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from libs.pipeline.decode import Decoder
-from libs.pipeline.refusals import MAX_ENTRY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS
+from libs.pipeline.refusals import MAX_AGAIN_BYTES, MAX_ENTRY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS
 from libs.testing.builders import a_payment, an_order_placed, encoded
 from tests.unit.pipeline.decoding import (
     ENTRY_ID,
@@ -200,6 +200,22 @@ def test_bytes_that_cannot_land_are_refused_with_their_reason(data: bytes, reaso
 
     assert refused.reason == reason
     assert refused.detail
+
+
+def of_size(size: int, **envelope: str) -> bytes:
+    bare = len(encoded(an_order_placed(note="", **envelope)))
+    return encoded(an_order_placed(note="x" * (size - bare), **envelope))
+
+
+def test_an_event_that_is_replayed_may_be_larger_by_what_the_platform_adds() -> None:
+    largest = of_size(MAX_AGAIN_BYTES, drporigin="replay")
+    slots = decode(b"[" + largest + b"," + of_size(MAX_EVENT_BYTES) + b"]")
+
+    assert len(largest) == MAX_AGAIN_BYTES
+    assert [row[-1] for row in slots.rows] == [0, 1]
+    assert refusal_of(of_size(MAX_AGAIN_BYTES + 1, drporigin="replay")).reason == "too_large"
+    for others in ({}, {"drporigin": "live"}, {"drporigin": "backfill"}):
+        assert refusal_of(of_size(MAX_EVENT_BYTES + 1, **others)).reason == "too_large"
 
 
 NEIGHBOURS = {

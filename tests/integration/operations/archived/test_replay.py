@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import msgspec
@@ -13,8 +14,11 @@ from redis.asyncio import Redis
 from libs.adapters.bus import Bus, Entry
 from libs.adapters.bus.publishing import RoomExceeded
 from libs.adapters.telemetry import trace_id_of
+from libs.adapters.warehouse import Database
 from libs.errors import Permanent
+from libs.operations.comparison import LIVE, Landings
 from libs.operations.replay import Replayed, Selection, Source, replay
+from libs.pipeline.hashing import landed_hash_columns, relation_hash
 from tests.integration.archiver.works import Works, an_event, orders_placed
 
 
@@ -158,19 +162,88 @@ async def test_it_waits_for_room(works: Works, bus: Bus, monkeypatch: pytest.Mon
     assert await bus.length("orders") == 2
 
 
-async def test_an_event_at_the_limit_of_size_survives_jsonb(works: Works, bus: Bus, redis_url: str) -> None:
-    """jsonb writes spaces that the producer did not: compact again, it is as small as it was."""
-    event = an_event("o-big", note={f"k{number}": 1 for number in range(24_500)})
+NOTES: Final = {
+    "spaces": {f"k{number}": 1 for number in range(20_000)},
+    "zeros": [msgspec.Raw(b"1e2000"), msgspec.Raw(b"-1.5e-99")] * 10_000,
+    "few zeros": [msgspec.Raw(b"1e19"), msgspec.Raw(b"12e-9")] * 20_000,
+    "nothing": None,
+}
+"""What jsonb writes longer than it came."""
+
+
+def as_large_as_may_be(note: object) -> bytes:
+    """The platform itself adds a time, an origin and a trace to it."""
+    event = an_event("o-big", note=note, padding="")
+    del event["time"]
+    event["data"]["padding"] = "x" * (256 * 1024 - len(msgspec.json.encode(event)))
     text = msgspec.json.encode(event)
-    assert 256 * 1024 - 25_000 < len(text) <= 256 * 1024 - 200
-    await works.land(text)
+    assert len(text) == 256 * 1024
+    return text
+
+
+@pytest.mark.parametrize("note", NOTES.values(), ids=NOTES)
+@pytest.mark.parametrize("source", ["archive", "raw"])
+async def test_an_event_as_large_as_may_be_is_recognised(
+    works: Works, bus: Bus, redis_url: str, note: object, source: Source
+) -> None:
+    await works.land(as_large_as_may_be(note))
     await works.archive()
 
-    done = await replayed(works, bus)
+    done = await replayed(works, bus, source=source)
     await works.ingestor.land(*await entries(redis_url))
 
     assert (done.events, done.too_large) == (1, 0)
     assert await works.ingestor.counts() == {"received": 2, "accepted": 1, "duplicate": 1}
+
+
+@pytest.mark.parametrize("note", NOTES.values(), ids=NOTES)
+async def test_an_event_as_large_as_may_be_comes_back_into_an_empty_platform(
+    works: Works, bus: Bus, redis_url: str, note: object
+) -> None:
+    await works.land(as_large_as_may_be(note), an_event("o-small"))
+    await works.archive()
+    before = await content(works)
+    await works.postgres.execute(
+        "TRUNCATE raw.orders_raw, ops.batches, ops.entries, ops.archive_objects CASCADE"
+    )
+
+    await replayed(works, bus)
+    await works.ingestor.land(*await entries(redis_url))
+    await works.ingestor.landing.drain()
+
+    assert await works.ingestor.counts() == {"received": 2, "accepted": 2}
+    assert await content(works) == before
+
+
+async def content(works: Works) -> str:
+    """The content hash of RAW, with the payloads."""
+    batches = [row["id"] for row in await works.ingestor.batches()]
+
+    def hashed() -> str:
+        with Database.memory() as database:
+            landings = Landings(database, works.dataset)
+            landings.load_live(works.postgres.url, batches, lambda _: None)
+            assert landings.count(LIVE) == 2
+            return relation_hash(database, LIVE, [*landed_hash_columns(works.dataset), "raw_payload"])
+
+    return await asyncio.to_thread(hashed)
+
+
+async def test_what_is_too_large_all_the_same_is_left_out_and_counted(
+    works: Works, bus: Bus, redis_url: str
+) -> None:
+    """No ingestor has accepted such an event: somebody else wrote the document."""
+    await works.land(an_event("o-1"), an_event("o-2"))
+    await works.postgres.execute(
+        "UPDATE raw.orders_raw SET raw_payload = raw_payload || jsonb_build_object('x', repeat('x', 270000)) "
+        "WHERE source_order_id = 'o-1'"
+    )
+    await works.archive()
+
+    done = await replayed(works, bus)
+
+    assert (done.events, done.too_large) == (1, 1)
+    assert [event["data"]["order_id"] for event in await events(redis_url)] == ["o-2"]
 
 
 async def test_progress_is_told(works: Works, bus: Bus) -> None:

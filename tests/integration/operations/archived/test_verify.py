@@ -58,8 +58,8 @@ async def test_everything_is_the_same_after_a_rebuild_from_the_archive_alone(wor
 
 
 async def test_an_event_as_large_as_may_be_is_the_same(works: Works) -> None:
-    """The archive's own attributes and jsonb's spaces would make it too large to be decoded."""
-    event = an_event("o-1", note={"few": ["x"] * 100, "long": ""})
+    """The archive's own attributes, jsonb's spaces and its zeros would make it too large to be decoded."""
+    event = an_event("o-1", note={"few": ["x"] * 100, "wide": [msgspec.Raw(b"1e2000")] * 1_000, "long": ""})
     del event["time"]
     room = 256 * 1024 - len(msgspec.json.encode(event))
     event["data"]["note"]["long"] = "y" * room
