@@ -53,7 +53,8 @@ SELECT 'quarantined', count(*), min(created_at), count(*) > 0
 FROM raw.quarantine WHERE state = 'open' AND disposition = 'quarantined'
 UNION ALL
 SELECT 'alerts_unsent', count(*), min(created_at), count(*) > 0
-FROM ops.alerts WHERE state = 'unsent' AND created_at > now() - interval '24 hours'
+FROM ops.alerts
+WHERE state = 'unsent' AND event_type <> 'alert.test' AND created_at > now() - interval '24 hours'
 UNION ALL
 SELECT 'held', count(*), min(held_at), false FROM ops.batches WHERE held_at IS NOT NULL
 """

@@ -94,6 +94,16 @@ async def test_publishing_that_stands_still_and_unsent_alerts_need_a_person(work
     assert "pinned" not in await found(works)
 
 
+async def test_a_test_alert_that_failed_is_no_alert_that_reached_nobody(works: Works) -> None:
+    await works.postgres.execute(
+        """
+        INSERT INTO ops.alerts (dedupe_key, event_type, flow_name, flow_run_id, error_message, metadata, state)
+        VALUES ('a', 'alert.test', 'alert', 'a', 'e', '{}', 'unsent')
+        """
+    )
+    assert await found(works) == {}
+
+
 async def test_what_operators_did_is_told_newest_first(works: Works) -> None:
     batch = (await works.land(*orders_placed(2)))["id"]
     for number in range(3):
