@@ -1,7 +1,7 @@
 """`drp dataset init`: a sample becomes a dataset's folder that passes its check, and that takes the sample.
 
-The folder is made and tried beside where it will stand: its contract is read, its SQL is run, and the sample goes
-through the decoder that the ingestor uses. Only then it is put in place.
+The folder is made and tried elsewhere, with the marts that stay in it if it is there already: its contract is read, its
+SQL is run, and the sample goes through the decoder that the ingestor uses. Only then it is put in place.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ import msgspec
 
 from libs.adapters.files import read_rows
 from libs.adapters.warehouse import Database
-from libs.datasets import ColumnType, Dataset, check, load_dataset, quoted
+from libs.datasets import ColumnType, ContractError, Dataset, load_dataset, quoted
 from libs.datasets.columns import RAW_NAMES
 from libs.errors import Permanent
 from libs.operations.publishing import Envelope, layout_of
@@ -77,7 +77,8 @@ def init_dataset(
         force: replace files that are there.
 
     Raises:
-        Permanent: the sample can't be read, nothing in it is a key, or files are there already.
+        Permanent: the sample can't be read, nothing in it is a key, files are there already, or what would stay beside
+            them makes the folder wrong. Nothing was written.
     """
     if not _NAME.fullmatch(name):
         raise Permanent(f"{name!r} is no name for a dataset", fix="a name like orders, in a-z0-9_")
@@ -92,13 +93,11 @@ def init_dataset(
     if (there := [file for file in texts if (folder / file).exists()]) and not force:
         raise Permanent(f"{folder / there[0]} is there already", fix="another name, or --force")
     with tempfile.TemporaryDirectory(prefix="drp-init-") as temporary:
-        made = Path(temporary) / name
+        made = Path(temporary) / folder.resolve().name
         _write(made, texts)
-        dataset = _checked(made)
+        dataset = _checked(made, folder, _keep_marts(folder, made))
         refused = _refused(dataset, sample, read)
-        for file in texts:
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(made / file, folder / file)
+    _replace(folder, texts)
     return Scaffolded(
         dataset=name,
         folder=folder,
@@ -215,19 +214,52 @@ def _write(folder: Path, texts: Mapping[str, str]) -> None:
         (folder / file).write_text(text, encoding="utf-8")
 
 
-def _checked(folder: Path) -> Dataset:
-    """The dataset, once its contract is read and its SQL has run on no rows."""
-    if problems := check(folder):
-        raise Permanent("the folder made of this sample is wrong", why=str(problems[0]), fix="another sample")
-    dataset = load_dataset(folder)
-    columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in dataset.landed_columns)
-    with Database.memory() as database:
-        database.run("CREATE SCHEMA staging")
-        database.run(f"CREATE TABLE landed ({columns})")
-        database.run(f"CREATE TABLE {dataset.staging_table} AS {dataset.staging_sql}")
-        for sql in dataset.marts.values():
-            database.run(sql)
-    return dataset
+def _keep_marts(folder: Path, made: Path) -> set[Path]:
+    """Put beside what is made the marts of the folder that stay; their places in it."""
+    stay = {file.relative_to(folder) for file in (folder / "marts").glob("*.sql")}
+    stay = {file for file in stay if not (made / file).exists()}
+    for file in stay:
+        shutil.copyfile(folder / file, made / file)
+    return stay
+
+
+def _checked(made: Path, folder: Path, stay: Set[Path]) -> Dataset:
+    """The dataset, once its contract is read and its SQL has run on no rows.
+
+    Args:
+        folder: where it is to stand.
+        stay: what stood there before.
+    """
+    place = Path("staging.sql")
+    try:
+        dataset = load_dataset(made)
+        columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in dataset.landed_columns)
+        with Database.memory() as database:
+            database.run("CREATE SCHEMA staging")
+            database.run(f"CREATE TABLE landed ({columns})")
+            database.run(f"CREATE TABLE {dataset.staging_table} AS {dataset.staging_sql}")
+            for mart, sql in dataset.marts.items():
+                place = Path("marts", f"{mart}.sql")
+                database.run(sql)
+    except ContractError as error:
+        place = error.problems[0].file.relative_to(made)
+        why = str(error.problems[0]).replace(str(made), str(folder))
+    except Permanent as error:
+        why = f"{folder / place}: {error.why or error.what}"
+    else:
+        return dataset
+    fix = f"move {folder / place} away" if place in stay else "another sample"
+    raise Permanent("the folder made of this sample would be wrong", why=why, fix=fix)
+
+
+def _replace(folder: Path, texts: Mapping[str, str]) -> None:
+    """Put the files in place once all of them are written; what else is in the folder is not touched."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".drp-init-", dir=folder) as temporary:
+        _write(Path(temporary), texts)
+        for file in texts:
+            (folder / file).parent.mkdir(exist_ok=True)
+            (Path(temporary) / file).replace(folder / file)
 
 
 def _refused(dataset: Dataset, sample: Path, read: Sample) -> dict[str, int]:

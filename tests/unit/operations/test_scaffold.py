@@ -204,6 +204,53 @@ def test_what_is_there_is_kept_unless_it_is_forced(tmp_path: Path) -> None:
     assert check(done.folder) == []
 
 
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("CREATE TABLE by_week (week INTEGER)", "by_week.sql:1: a model is one SELECT"),
+        (
+            "SELECT week, count(*) AS n FROM staging.things GROUP BY week",
+            'by_week.sql: .*column "week" not found',
+        ),
+    ],
+)
+def test_what_would_stay_beside_it_and_make_it_wrong_is_told_and_nothing_is_replaced(
+    tmp_path: Path, sql: str, says: str
+) -> None:
+    done = made(tmp_path, "a\nx\n")
+    other = done.folder / "marts" / "by_week.sql"
+    other.write_text(sql)
+    for name in done.files:
+        (done.folder / name).write_text("mine")
+    before = {file: file.read_bytes() for file in done.folder.rglob("*") if file.is_file()}
+
+    with pytest.raises(Permanent, match=rf"(?s)marts/{says}.*Try: move {other} away"):
+        init_dataset("things", tmp_path / "sample.csv", tmp_path / "datasets", force=True)
+
+    assert {file: file.read_bytes() for file in done.folder.rglob("*") if file.is_file()} == before
+    other.rename(tmp_path / "by_week.sql")
+    (done.folder / "README.md").write_text("ours")
+    (done.folder / "marts" / "all_of_it.sql").write_text("SELECT * FROM staging.things")
+    init_dataset("things", tmp_path / "sample.csv", tmp_path / "datasets", force=True)
+    assert (check(done.folder), (done.folder / "README.md").read_text()) == ([], "ours")
+    assert list(load_dataset(done.folder).marts) == ["all_of_it", "things_by_day"]
+    assert sorted(file.name for file in done.folder.iterdir()) == [
+        "README.md",
+        "contract.yaml",
+        "marts",
+        "staging.sql",
+    ]
+
+
+def test_a_folder_that_holds_another_mart_only_is_looked_at_whole_too(tmp_path: Path) -> None:
+    mart = tmp_path / "datasets" / "things" / "marts" / "by_week.sql"
+    mart.parent.mkdir(parents=True)
+    mart.write_text("SELECT week FROM staging.things")
+    with pytest.raises(Permanent, match="by_week"):
+        made(tmp_path, "a\nx\n")
+    assert [file.name for file in mart.parents[1].rglob("*")] == ["marts", "by_week.sql"]
+
+
 def test_rows_the_contract_would_refuse_are_told(tmp_path: Path) -> None:
     done = made(tmp_path, "a,b\nx,1\ny\nz,2\n")
     assert (done.rows, done.refused) == (2, {"unreadable": 1})
