@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -56,7 +57,8 @@ async def get(
 
     Raises:
         NoAnswer: no connection, no whole answer in time, 408, 425, 429 or 5xx.
-        Permanent: any other answer than 2xx, a larger one, or an address or a header that is none.
+        Permanent: any other answer than 2xx, a larger one, a certificate that is not trusted, or an address or a
+            header that is none.
     """
     import httpx
 
@@ -77,6 +79,12 @@ async def get(
     except (httpx.InvalidURL, httpx.LocalProtocolError, httpx.DecodingError) as error:
         raise Permanent(f"{where} can't be asked, or its answer not be unpacked", why=_kind(error)) from None
     except httpx.HTTPError as error:
+        if (distrusted := _distrusted(error)) is not None:
+            raise Permanent(
+                f"the certificate of {where} is not trusted",
+                why=distrusted.verify_message,
+                fix="SSL_CERT_FILE, the file with the certificate of who signed it, if that is right",
+            ) from None
         raise NoAnswer(f"no answer from {where}", why=str(error) or _kind(error)) from None
 
 
@@ -116,8 +124,20 @@ def _client(url: str, timeout: float) -> httpx.AsyncClient:
     import httpx
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every address it asks, whole
-    # No proxy leads to this machine.
-    return httpx.AsyncClient(timeout=timeout, trust_env=urlsplit(url).hostname not in LOOPBACK)
+    # No proxy leads to this machine; whom to trust, SSL_CERT_FILE says for it, too.
+    return httpx.AsyncClient(
+        timeout=timeout,
+        trust_env=urlsplit(url).hostname not in LOOPBACK,
+        verify=httpx.create_ssl_context(),
+    )
+
+
+def _distrusted(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    """What refused the server's certificate, if that is what the error comes from."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:

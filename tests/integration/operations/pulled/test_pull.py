@@ -5,118 +5,17 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import random
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 import pytest
 
 from libs.adapters.bus import Bus
 from libs.adapters.http import NoAnswer
-from libs.datasets import Dataset, load_datasets
-from libs.errors import DrpError, Permanent
+from libs.datasets import Dataset
+from libs.errors import Permanent
 from libs.operations import pull as pulling
-from libs.operations.pull import Address, Pull, Pulled
-from libs.pipeline.decode import Decoder, raw_copy_columns
-from libs.testing.waiting import until
-
-
-def an_order(number: int, **changes: object) -> dict[str, object]:
-    return {
-        "order_id": f"O-{number}",
-        "customer_id": "C-1",
-        "amount": f"{number}.10",
-        "created_at": "2026-01-05T09:30:00Z",
-        **changes,
-    }
-
-
-def records(*orders: object) -> bytes:
-    return json.dumps({"records": orders, "count": len(orders)}).encode()
-
-
-@dataclass(frozen=True)
-class Answer:
-    """status 0 hangs up without a word; says of the body less than it declares if short."""
-
-    status: int = 200
-    body: bytes = b""
-    headers: tuple[tuple[str, str], ...] = ()
-    missing: int = 0
-
-
-@dataclass
-class Api:
-    """Gives its answers one after the other, the last one for good; keeps what it was asked."""
-
-    answers: list[Answer] = field(default_factory=list)
-    asked: list[dict[str, str]] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
-    url: str = ""
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        line, *rest = head.splitlines()
-        self.lines.append(line)
-        self.asked.append(dict(each.lower().split(": ", 1) for each in rest if ": " in each))
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if answer.status:
-            told = [f"HTTP/1.1 {answer.status} x", f"content-length: {len(answer.body) + answer.missing}"]
-            told += [f"{name}: {value}" for name, value in answer.headers]
-            writer.write(("\r\n".join([*told, "connection: close"]) + "\r\n\r\n").encode() + answer.body)
-            await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-
-
-@pytest.fixture
-def orders() -> Dataset:
-    return load_datasets()["orders"]
-
-
-@pytest.fixture
-async def bus(redis_url: str, orders: Dataset) -> AsyncIterator[Bus]:
-    opened = await Bus.connect(redis_url, service="tested", consumer="tested-1")
-    await opened.ensure_groups({orders.stream: ["ingestor"]})
-    yield opened
-    await opened.stop()
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Api]:
-    this = Api()
-    server = await asyncio.start_server(this.serve, "127.0.0.1", 0)
-    this.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/orders"
-    yield this
-    server.close()
-    await server.wait_closed()
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulling, "FIRST_PAUSE", 0.01)
-
-
-def a_pull(bus: Bus, dataset: Dataset, url: str, *, path: str | None = "records", **address: Any) -> Pull:
-    return Pull(
-        bus=bus, dataset=dataset, address=Address(url=url, records=path, **address), rng=random.Random(1)
-    )
-
-
-async def landed(bus: Bus, dataset: Dataset) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
-    """Rows for RAW, and (reason, detail) of what is refused."""
-    decoder, names = Decoder(dataset), raw_copy_columns(dataset)
-    slots = [
-        decoder.decode(entry.data, entry_id=entry.id)
-        async for entry in bus.unhandled(dataset.stream, "ingestor")
-    ]
-    return (
-        [dict(zip(names, row, strict=True)) for one in slots for row in one.rows],
-        [(refused.reason, refused.detail) for one in slots for refused in one.refused],
-    )
+from tests.integration.operations.pulled.api import Answer, Api, a_pull, an_order, landed, records
 
 
 async def test_records_become_events_of_their_address(bus: Bus, orders: Dataset, api: Api) -> None:
@@ -270,57 +169,6 @@ async def test_headers_and_credentials_are_sent_and_stand_in_no_message(
             await a_pull(bus, orders, url, headers=headers).once()
         assert "s3cret" not in str(caught.value)
     assert len(api.asked) == 2
-
-
-async def test_rounds_publish_what_is_new_and_go_on_after_a_failure(
-    bus: Bus, orders: Dataset, api: Api
-) -> None:
-    api.answers = [
-        Answer(body=records(an_order(1), an_order(2), 7)),
-        Answer(404),
-        Answer(body=records(an_order(2), an_order(3), 7)),
-        Answer(body=records(an_order(2), an_order(3, amount="9.99"), 7)),
-    ]
-    this = a_pull(bus, orders, api.url)
-    outcomes: list[Pulled | DrpError] = []
-
-    def told(outcome: Pulled | DrpError) -> None:
-        outcomes.append(outcome)
-        if len(outcomes) == 4:
-            this.stop.set()
-
-    total = await asyncio.wait_for(this.repeat(0.01, told=told), 30)
-
-    assert [one.events if isinstance(one, Pulled) else str(one) for one in outcomes] == [
-        3,
-        f"{api.url} answered 404 x",
-        1,
-        1,
-    ]
-    assert (total.rounds, total.failed, total.records, total.events, total.unreadable) == (4, 1, 9, 5, 1)
-    rows, refused = await landed(bus, orders)
-    assert [row["source_order_id"] for row in rows] == ["O-1", "O-2", "O-3", "O-3"]
-    assert len(refused) == 1
-
-
-async def test_a_first_round_that_can_not_work_ends_it(bus: Bus, orders: Dataset, api: Api) -> None:
-    api.answers = [Answer(404)]
-    with pytest.raises(Permanent, match="answered 404"):
-        await a_pull(bus, orders, api.url).repeat(60, told=lambda _: None)
-
-
-async def test_a_pause_ends_when_it_is_told_to_stop(
-    bus: Bus, orders: Dataset, api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pulling, "FIRST_PAUSE", 600.0)
-    monkeypatch.setattr(pulling, "LONGEST_PAUSE", 600.0)
-    api.answers = [Answer(503)]
-    this = a_pull(bus, orders, api.url)
-    running = asyncio.create_task(this.repeat(600, told=lambda _: None))
-    await until(lambda: api.asked)
-    this.stop.set()
-    total = await asyncio.wait_for(running, 30)
-    assert (total.rounds, total.failed, len(api.asked)) == (1, 1, 1)
 
 
 async def test_events_of_a_pull_are_in_one_trace(bus: Bus, orders: Dataset, api: Api) -> None:
