@@ -11,7 +11,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,9 +19,10 @@ import msgspec
 
 from libs.adapters.telemetry import trace_id_of
 from libs.adapters.warehouse import Warehouse
-from libs.datasets import ColumnType, Dataset, quoted
+from libs.datasets import Dataset, quoted
 from libs.errors import DrpError
 from libs.operations.found import Found, FoundBatch, Life, Refusal
+from libs.operations.versions import event_ids, is_writable, superseded_by, versions
 
 if TYPE_CHECKING:
     from libs.adapters.postgres import Postgres, Row
@@ -33,27 +34,6 @@ QUARANTINE_LOOKED_AT: Final = 20_000
 """Of the newest quarantined slots so many are searched for a key in their bytes; by id all of them are."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TRACE: Final = re.compile(r"[0-9a-f]{32}")
-_BIGINT: Final = 2**63
-
-_LIVES: Final = """
--- one row per event found, oldest version first; winner: the version of its key that counts in what is published
-SELECT r.id, r.event_id, r.source_system, r.event_type, r.event_time, r.origin, r.traceparent, r.ingested_at,
-       {key}::text AS key, {key} AS key_value, r.stream_entry_id, r.stream_position, e.landed_at, r.batch_id,
-       b.status, b.closed_at, b.trace_id, b.generation, g.published_at, o.key AS object,
-       w.source_system AS winner_source, w.event_id AS winner_id
-FROM {raw} r
-JOIN ops.batch_status b ON b.id = r.batch_id
-LEFT JOIN ops.entries e ON e.stream = $1 AND e.entry_id = r.stream_entry_id
-LEFT JOIN ops.generations g ON g.number = b.generation
-LEFT JOIN ops.archive_objects o ON o.batch_id = r.batch_id AND o.kind = 'raw'
-LEFT JOIN LATERAL (
-    SELECT v.source_system, v.event_id FROM {raw} v JOIN ops.batches vb ON vb.id = v.batch_id
-    WHERE v.{key_name} = {key} AND vb.generation IS NOT NULL AND vb.held_at IS NULL
-    ORDER BY v.event_time DESC, v.source_system COLLATE "C" DESC, v.event_id COLLATE "C" DESC LIMIT 1
-) w ON true
-WHERE {condition}
-ORDER BY r.event_time, r.source_system COLLATE "C", r.event_id COLLATE "C" LIMIT {limit}
-"""
 
 _REFUSALS: Final = """
 -- one row per slot that was not taken, newest first
@@ -100,7 +80,7 @@ async def find(
         warehouses: where the generations' files are, if they are on this machine.
         limit: events of each dataset, and refused slots.
     """
-    if not _is_writable(text):
+    if not is_writable(text):
         return Found(text=text, events=[], refused=[], batches=[], more=False)
     trace = text if _TRACE.fullmatch(text) else None
     batches = await _batches(postgres, text, trace)
@@ -108,9 +88,7 @@ async def find(
     lives: list[Life] = []
     more = False
     for dataset in datasets.values():
-        if not await postgres.fetchval("SELECT to_regclass($1)::text", dataset.raw_table):
-            continue
-        rows = await _rows(postgres, dataset, text, trace, through, limit + 1)
+        rows = await versions(postgres, dataset, text, limit=limit + 1, batches=through, trace=trace)
         more = more or len(rows) > limit
         places = await asyncio.to_thread(_places, warehouses, dataset, rows[:limit])
         lives += [_life(dataset, row, places) for row in rows[:limit]]
@@ -121,28 +99,6 @@ async def find(
 async def _batches(postgres: Postgres, text: str, trace: str | None) -> list[FoundBatch]:
     rows = await postgres.fetch(_BATCHES, _uuid(text), trace)
     return [FoundBatch(**dict(row)) for row in rows]
-
-
-async def _rows(
-    postgres: Postgres,
-    dataset: Dataset,
-    text: str,
-    trace: str | None,
-    batches: Sequence[uuid.UUID],
-    limit: int,
-) -> list[Row]:
-    key = quoted(dataset.key.name)
-    raw = dataset.raw_table
-    # Each arm has an index of its own; OR would leave the choice to a plan made when RAW was empty.
-    condition = f"""r.id IN (
-        SELECT id FROM {raw} WHERE event_id = $2
-        UNION SELECT id FROM {raw} WHERE {key} = $3
-        UNION SELECT id FROM {raw} WHERE event_id = ANY($4::text[]) AND source_system || '/' || event_id = $2
-        UNION SELECT id FROM {raw} WHERE batch_id = ANY($5::uuid[]) AND split_part(traceparent, '-', 2) = $6
-    )"""
-    sql = _LIVES.format(raw=raw, key=f"r.{key}", key_name=key, condition=condition, limit=limit)
-    ids = [text[at + 1 :] for at, letter in enumerate(text) if letter == "/"]
-    return await postgres.fetch(sql, dataset.stream, text, _key_value(dataset, text), ids, batches, trace)
 
 
 def _places(
@@ -211,11 +167,8 @@ def _place(row: Row, places: Mapping[tuple[str, str], list[str]] | None) -> tupl
         return row["status"], None
     if row["generation"] is None:
         return "waiting", None
-    if (row["winner_source"], row["winner_id"]) not in {
-        (None, None),
-        (row["source_system"], row["event_id"]),
-    }:
-        return "superseded", row["winner_id"]
+    if (winner := superseded_by(row)) is not None:
+        return "superseded", winner
     rules = None if places is None else places.get((row["source_system"], row["event_id"]))
     return ("applied" if rules is None else "rejected" if rules else "staged"), None
 
@@ -228,7 +181,7 @@ async def _refused(
     batches: Sequence[uuid.UUID],
     limit: int,
 ) -> list[Refusal]:
-    ids = [text[at + 1 :] for at, letter in enumerate(text) if letter == "/"]
+    ids = event_ids(text)
     exact = """q.event_id = $1 OR (q.event_id = ANY($2::text[]) AND q.source_system || '/' || q.event_id = $1)
         OR (q.batch_id = ANY($3::uuid[]) AND q.trace_id = $4)"""
     rows = await postgres.fetch(
@@ -283,23 +236,6 @@ def _refusal(row: Row) -> Refusal:
     )
 
 
-def _key_value(dataset: Dataset, text: str) -> object:
-    """The text as a value of the key's column; None if it can be none."""
-    try:
-        match dataset.key.type:
-            case ColumnType.INTEGER:
-                value = int(text)
-                return value if -_BIGINT <= value < _BIGINT else None
-            case ColumnType.DATE:
-                return date.fromisoformat(text)
-            case ColumnType.TIMESTAMP:
-                moment = datetime.fromisoformat(text)
-                return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return text
-
-
 def _written(entry_id: str) -> datetime | None:
     """When Redis wrote the entry, by its clock, if its id is one that Redis made."""
     milliseconds = entry_id.partition("-")[0]
@@ -314,8 +250,3 @@ def _uuid(text: str) -> uuid.UUID | None:
         return uuid.UUID(text)
     except ValueError:
         return None
-
-
-def _is_writable(text: str) -> bool:
-    """Whether Postgres can hold the text at all; it names nothing otherwise."""
-    return bool(text) and "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from libs.contracts.events import batch_subject, generation_subject
-from libs.datasets import quoted
 from libs.errors import Permanent
 from libs.operations import reading
 from libs.operations.actions import actions_on
 from libs.operations.examination import examined
+from libs.operations.versions import is_writable, superseded_by, versions
 
 if TYPE_CHECKING:
-    from libs.adapters.postgres import Postgres
+    from libs.adapters.postgres import Postgres, Row
     from libs.datasets import Dataset
     from libs.operations.reading import Record
 
@@ -44,13 +44,10 @@ SELECT g.number, g.dataset, g.state, g.kind, g.parent, g.verdict, g.override_rea
 FROM ops.generations g LEFT JOIN ops.warehouse_pointer p ON p.dataset = g.dataset WHERE g.number = $1
 """
 
-_LANDED: Final = """
--- one row per event of this id or key, newest version first, with what readers' generation says of its row
-SELECT r.event_id, r.source_system, r.batch_id, r.ingested_at, r.event_time, r.origin, {key}::text AS key,
-       (SELECT min(f.rule) FROM ops.quality_failures f JOIN ops.generation_batches gb ON gb.generation = f.generation
-        WHERE gb.batch_id = r.batch_id AND f.event_id = r.event_id AND f.source_system = r.source_system) AS rule
-FROM {raw} r WHERE r.event_id = $1 OR {key}::text = $1
-ORDER BY r.event_time DESC, r.source_system DESC, r.event_id DESC LIMIT $2
+_BROKEN: Final = """
+-- one row: the first rule that the event's row broke in a generation that applied its batch, or null
+SELECT min(f.rule) FROM ops.quality_failures f JOIN ops.generation_batches gb ON gb.generation = f.generation
+WHERE gb.batch_id = $1 AND f.source_system = $2 AND f.event_id = $3
 """
 
 _NOT_TAKEN: Final = """
@@ -265,25 +262,26 @@ async def _quarantined(postgres: Postgres, datasets: Mapping[str, Dataset], numb
 
 
 async def _events(postgres: Postgres, datasets: Mapping[str, Dataset], text: str) -> list[Explanation]:
+    if not is_writable(text):
+        return []
     found = []
     for dataset in datasets.values():
-        sql = _LANDED.format(raw=dataset.raw_table, key=f"r.{quoted(dataset.key.name)}")
-        newest: dict[str, str] = {}
-        for row in await postgres.fetch(sql, text, _AT_MOST):
-            found.append(await _landed(postgres, dict(row), newest.get(row["key"])))
-            newest.setdefault(row["key"], row["event_id"])
+        rows = await versions(postgres, dataset, text, limit=_AT_MOST, newest_first=True)
+        found += [await _landed(postgres, row) for row in rows]
     slots = await postgres.fetch(_NOT_TAKEN, text, _AT_MOST)
     return [*found, *[await _quarantined(postgres, datasets, row["id"]) for row in slots]]
 
 
-async def _landed(postgres: Postgres, row: Record, newer: str | None) -> Explanation:
+async def _landed(postgres: Postgres, row: Row) -> Explanation:
     batch = await reading.batch(postgres, row["batch_id"])
     said, _ = await _batch_said(postgres, batch)
     sentences = [f"It landed at {_at(row['ingested_at'])} ({row['origin']}) in batch {row['batch_id']}."]
-    if newer is not None:
+    rule = await postgres.fetchval(_BROKEN, row["batch_id"], row["source_system"], row["event_id"])
+    if (newer := superseded_by(row)) is not None:
         sentences.append(f"Event {newer} says something newer of {row['key']}, and counts in its place.")
-    elif row["rule"] is not None:
-        sentences.append(f"Its row breaks the rule {row['rule']}: it stands with the rejected ones.")
+    elif rule is not None:
+        stands = ": it stands with the rejected ones" if row["generation"] is not None else ""
+        sentences.append(f"Its row breaks the rule {rule}{stands}.")
     return Explanation(
         subject=f"event:{row['event_id']}",
         state=batch["status"],

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 
 import pytest
 
+from libs.datasets import load_dataset
 from libs.errors import Permanent
 from libs.operations.actions import acting
-from libs.operations.batches import hold
+from libs.operations.batches import hold, release
 from libs.operations.quarantine import Selection, discard
 from libs.operations.warehouse import accept, rollback
 from libs.operations.why import Explanation, why
+from libs.testing.builders import a_payment, encoded
 from tests.integration.archiver.works import Works, an_entry, an_event, orders_placed
+from tests.integration.ingestor.room import open_room
+
+PAYMENTS = Path(__file__).parents[2] / "data" / "datasets" / "payments"
 
 
 async def explained(works: Works, what: object) -> Explanation:
@@ -104,11 +110,53 @@ async def test_a_held_and_an_empty_batch_say_so(works: Works) -> None:
 async def test_an_event_is_found_by_its_id_and_by_its_key_and_knows_its_correction(works: Works) -> None:
     await works.land({**an_event("o-1", event_id="first"), "time": "2026-01-01T00:00:00Z"})
     await works.land({**an_event("o-1", event_id="second"), "time": "2026-01-02T00:00:00Z"})
+    await works.publish()
     second, first = await why(works.postgres, {"orders": works.dataset}, "o-1")
     assert (first.subject, second.subject) == ("event:first", "event:second")
     assert "Event second says something newer of o-1" in said(first)
     assert "newer" not in said(second)
-    assert (await explained(works, "second")).subject == "event:second"
+    for text in ("second", "urn:test:shop/second"):
+        assert (await explained(works, text)).subject == "event:second"
+    assert "Event second says something newer of o-1" in said(await explained(works, "first"))
+
+
+async def test_a_version_counts_until_readers_see_a_newer_one(works: Works) -> None:
+    """Not while the newer one's batch is open, waits, is blocked or is held."""
+    await works.land({**an_event("o-1", event_id="old"), "time": "2026-01-01T00:00:00Z"})
+    await works.publish()
+
+    async def counts() -> bool:
+        return "newer" not in said(await explained(works, "old"))
+
+    await works.ingestor.land(an_entry({**an_event("o-1", event_id="new"), "time": "2026-01-02T00:00:00Z"}))
+    assert await counts()
+    await works.ingestor.landing.drain()
+    assert await counts()
+    await works.transformer.main.tend()
+    await works.transformer.judge("fail")
+    batch = (await works.batch())["id"]
+    assert ((await explained(works, batch)).state, await counts()) == ("blocked", True)
+    async with acting(works.postgres) as connection:
+        await hold(connection, batch, reason="wrong shop", actor="ann")
+    assert ((await explained(works, "new")).state, await counts()) == ("held", True)
+
+    async with acting(works.postgres) as connection:
+        await release(connection, batch, reason="right shop", actor="ann")
+        await accept(connection, 2, reason="known", actor="ann")
+    await works.transformer.main.tend()
+    assert not await counts()
+
+
+async def test_a_key_that_is_a_number_is_asked_for_as_one(works: Works) -> None:
+    payments = load_dataset(PAYMENTS)
+    datasets = {"payments": payments, "orders": works.dataset}
+    await works.land(an_event("o-1", event_id="e-1"))
+    assert [one.subject for one in await why(works.postgres, datasets, "o-1")] == [
+        "event:e-1"
+    ]  # no payment yet
+    room = await open_room(works.postgres, payments)
+    await room.land(an_entry(encoded(a_payment(id="p-1", payment_id=17))))
+    assert [one.subject for one in await why(works.postgres, datasets, "17")] == ["event:p-1"]
 
 
 async def test_a_row_that_broke_a_rule_is_told(works: Works) -> None:
@@ -134,7 +182,7 @@ async def test_an_event_that_was_not_taken_says_why_and_what_became_of_it(works:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "nope", "99", "quarantine:99", "quarantine:x", str(uuid.UUID(int=7)), "' OR true --"]
+    "text", ["", "nope", "99", "quarantine:99", "quarantine:x", str(uuid.UUID(int=7)), "' OR true --", "\0"]
 )
 async def test_what_names_nothing_is_said(works: Works, text: str) -> None:
     await works.land(*orders_placed(1))
