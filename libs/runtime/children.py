@@ -49,6 +49,11 @@ class Child:
         self._began = time.monotonic()
         self.start()
 
+    def move(self, port: int) -> None:
+        """It will listen on another port of the loopback."""
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+
     def look(self) -> str | None:
         """Start it again if that is due, notice that it died or is ready; returns what there is to tell."""
         now = time.monotonic()
@@ -58,7 +63,7 @@ class Child:
             return self._died(now)
         if not self.ready and self.answers():
             self.ready = self.ever_ready = True
-            return f"{self.name} is ready" + (" again" if self.restarts else f" at {self.url}")
+            return f"{self.name} is ready {'again ' if self.restarts else ''}at {self.url}"
         return None
 
     def last_words(self) -> str:

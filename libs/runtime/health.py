@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -38,13 +39,14 @@ class Health:
         self._closed = why
 
     async def report(self) -> dict[str, object]:
-        """{service, ready, checks: {name: {ok, detail}}}; each check has two seconds."""
+        """{service, pid, ready, checks: {name: {ok, detail}}}; each check has two seconds."""
         details = dict(
             zip(self._checks, await asyncio.gather(*map(_ask, self._checks.values())), strict=True)
         )
         checks = {"service": self._closed, **details}
         return {
             "service": self._service,
+            "pid": os.getpid(),
             "ready": not any(checks.values()),
             "checks": {name: {"ok": not detail, "detail": detail} for name, detail in checks.items()},
         }

@@ -15,8 +15,8 @@ from libs.runtime.embedded.objects import ObjectServer
 from libs.runtime.embedded.postgres import PostgresServer
 from libs.runtime.embedded.redis import RedisServer
 from libs.runtime.embedded.traces import TraceServer
-from libs.runtime.processes import free_port, next_free_port
-from libs.runtime.readiness import is_ready
+from libs.runtime.processes import free_port, is_free, next_free_port
+from libs.runtime.readiness import readiness
 from libs.runtime.scale import part_name
 from libs.runtime.settings import ServiceSettings
 
@@ -120,11 +120,9 @@ def service_child(
 ) -> Child:
     """A replica of a service, counted from 1, as a process of its own."""
     name = part_name(service, replica)
-    port = next_free_port(PREFERRED_PORTS[name]) if name in PREFERRED_PORTS else free_port()
     daemon = Daemon(name, home)
     own = {
         "DRP_HTTP_HOST": "127.0.0.1",
-        "DRP_HTTP_PORT": str(port),
         "DRP_CONSUMER": f"{service}-{replica}",
         "DRP_LOG_FORMAT": "json",
     }
@@ -134,18 +132,26 @@ def service_child(
     command = [sys.executable, "-P", "-m", module]
 
     def start() -> None:
-        env = {**absolute_paths(os.environ), **environment, **own}
+        if not is_free(child.port):  # somebody took it while the process was away
+            child.move(_port_of(name))
+        env = {**absolute_paths(os.environ), **environment, **own, "DRP_HTTP_PORT": str(child.port)}
         daemon.start(command, env=env, cwd=Path.cwd())
 
-    return Child(
+    port = _port_of(name)
+    child = Child(
         name=name,
         kind="service",
         daemon=daemon,
         port=port,
         url=f"http://127.0.0.1:{port}",
         start=start,
-        answers=lambda: is_ready(port),
+        answers=lambda: readiness(child.port, pid=daemon.pid) is None,
     )
+    return child
+
+
+def _port_of(name: str) -> int:
+    return next_free_port(PREFERRED_PORTS[name]) if name in PREFERRED_PORTS else free_port()
 
 
 def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Process", "free_port", "give_way", "next_free_port", "wait_for_end"]
+__all__ = ["Process", "free_port", "give_way", "is_free", "next_free_port", "wait_for_end"]
 
 LOWEST_PORT: Final = 15_000
 
@@ -85,7 +85,12 @@ def free_port() -> int:
 
 def next_free_port(first: int) -> int:
     """The first free one from there on, or any other if none of the next hundred is."""
-    return next((port for port in range(first, first + 100) if _bound(port)), None) or free_port()
+    return next((port for port in range(first, first + 100) if is_free(port)), None) or free_port()
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on that port of the loopback."""
+    return _bound(port) is not None
 
 
 def _bound(port: int) -> int | None:

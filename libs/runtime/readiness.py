@@ -13,15 +13,15 @@ import http.client
 import json
 import os
 import sys
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["is_ready", "main", "readiness"]
+__all__ = ["main", "readiness"]
 
 ANSWER_WITHIN: Final = 3.0
 
 
-def readiness(port: int, host: str = "127.0.0.1") -> str | None:
-    """What /readyz finds wrong; None if nothing."""
+def readiness(port: int, host: str = "127.0.0.1", *, pid: int | None = None) -> str | None:
+    """What /readyz finds wrong; None if nothing. pid: the process that is meant, where the port may be another's."""
     connection = http.client.HTTPConnection(host, port, timeout=ANSWER_WITHIN)
     try:
         connection.request("GET", "/readyz")
@@ -31,20 +31,25 @@ def readiness(port: int, host: str = "127.0.0.1") -> str | None:
         return f"no answer: {error}"
     finally:
         connection.close()
+    if pid is not None and _told(body, "pid") != pid:
+        return f"another process answers on port {port}"
     return None if response.status == http.HTTPStatus.OK else _wrong(body)
 
 
-def is_ready(port: int) -> bool:
-    return readiness(port) is None
-
-
 def _wrong(body: bytes) -> str:
+    checks = _told(body, "checks")
     try:
-        checks: dict[str, dict[str, object]] = json.loads(body)["checks"]
         wrong = [f"{name}: {check['detail']}" for name, check in checks.items() if not check["ok"]]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         return "not ready"
     return "; ".join(wrong) or "not ready"
+
+
+def _told(body: bytes, name: str) -> Any:
+    try:
+        return json.loads(body)[name]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def main(arguments: list[str] | None = None) -> int:

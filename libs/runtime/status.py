@@ -72,7 +72,7 @@ def _part_status(part: Part) -> PartStatus:
     if not alive:
         detail: str | None = "not running; the supervisor starts it again"
     elif part.kind == "service":
-        detail = readiness(part.port)
+        detail = readiness(part.port, pid=part.pid)
     else:
         detail = None if listens(part.port) else "does not answer"
     return PartStatus(

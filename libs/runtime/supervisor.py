@@ -167,8 +167,6 @@ class _Supervisor:
             )
         for child in self._rooms:
             child.begin()
-        urls = {f"DRP_{child.name.upper().replace('-', '_')}_URL": child.url for child in self._rooms}
-        self._environment = self._environment | urls
         self._write()
 
     def _migrate(self) -> None:
@@ -211,16 +209,13 @@ class _Supervisor:
         time.sleep(TICK)
 
     def _what_is_missing(self) -> str:
-        return "; ".join(
-            f"{child.name}: {readiness(child.port) if child.kind == 'service' else child.last_words()}"
-            for child in self._all
-            if not child.ready
-        )
+        return "; ".join(f"{child.name}: {_what_is_wrong(child)}" for child in self._all if not child.ready)
 
     def _write(self) -> None:
         me = Process.of(os.getpid())
         if me is None:
             raise Transient("cannot tell when this process was started")
+        urls = {f"DRP_{child.name.upper().replace('-', '_')}_URL": child.url for child in self._rooms}
         self._home.write(
             State(
                 pid=me.pid,
@@ -228,7 +223,7 @@ class _Supervisor:
                 started_at=self._started_at,
                 ready=bool(self._rooms) and all(child.ready for child in self._all),
                 parts=[child.part() for child in self._all],
-                environment=self._environment,
+                environment=self._environment | urls,
             )
         )
 
@@ -249,6 +244,10 @@ class _Supervisor:
 
     def _heard(self, _number: int, _frame: FrameType | None) -> None:
         self._signals += 1
+
+
+def _what_is_wrong(child: Child) -> str | None:
+    return readiness(child.port, pid=child.daemon.pid) if child.kind == "service" else child.last_words()
 
 
 def _start_detached(

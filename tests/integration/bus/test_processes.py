@@ -88,7 +88,7 @@ async def test_what_a_stopped_consumer_did_not_finish_is_free_at_once_and_uncoun
     either_redis: RestartableRedis, either: RawRedis, connect: Connect, start: Start
 ) -> None:
     process = await start(either_redis.url, "one")
-    await eventually(lambda: either.exists("orders"))
+    await eventually(lambda: _reading(either))
     process.send_signal(signal.SIGSTOP)
     bus = await connect(either_redis.url, consumer="producer")
     await bus.publish("orders", [b"1"])
@@ -177,4 +177,8 @@ async def _all_landed(client: RawRedis, count: int) -> bool:
 
 
 async def _reading(client: RawRedis) -> bool:
-    return any("xreadgroup" in connection["cmd"] for connection in await client.client_list())
+    """Somebody waits for entries: blocked, in a command that began before whatever comes next."""
+    return any(
+        "xreadgroup" in connection["cmd"] and "b" in connection["flags"]
+        for connection in await client.client_list()
+    )

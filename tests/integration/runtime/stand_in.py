@@ -17,7 +17,7 @@ class Pages(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(json.dumps({"pid": os.getpid(), "ready": True}).encode())
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the name it overrides
         del format, arguments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -127,6 +128,31 @@ async def test_what_is_killed_is_started_again_and_that_is_said(running: Path, n
     assert process(parts(running)[name]) != before
     assert f"{name} ended (killed by SIGKILL)" in Home(running).log.read_text()
     assert f"{name} is ready again" in Home(running).log.read_text()
+
+
+async def test_a_service_whose_port_was_taken_moves_and_its_new_address_is_told(running: Path) -> None:
+    before = parts(running)["one"]
+    process(before).send(signal.SIGKILL)
+
+    async def taken() -> asyncio.Server:
+        while True:
+            with contextlib.suppress(OSError):
+                return await asyncio.start_server(_always_fine, "127.0.0.1", before.port)
+            await asyncio.sleep(0)
+
+    async with await asyncio.wait_for(taken(), 5):
+        await until(lambda: parts(running)["one"].restarts > before.restarts and parts(running)["one"].ready)
+        after = parts(running)["one"]
+    assert after.port != before.port
+    assert supervisor.environment(running)["DRP_ONE_URL"] == after.url == f"http://127.0.0.1:{after.port}"
+    assert f"one is ready again at {after.url}" in Home(running).log.read_text()
+
+
+async def _always_fine(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Another platform's service: whoever asks it whether ours is ready must not believe it."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b'HTTP/1.0 200 OK\r\n\r\n{"service": "one", "pid": 1, "ready": true}')
+    writer.close()
 
 
 def test_the_next_up_finds_the_data_again(home: Path) -> None:
