@@ -32,6 +32,8 @@ LONGEST_WAIT: Final = 60.0
 """Seconds that a server may ask to wait within a round; if it is more, the round has failed."""
 CHUNK: Final = 20_000
 TEXT_AT_MOST: Final = 64 * 1024
+GIVES_UP_AFTER: Final = 3
+"""Rounds that can't work, without a good one between them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ class Address:
 class Pulled(msgspec.Struct, frozen=True, kw_only=True):
     """Rounds, and those of them that failed. records: in all answers; events: those of them that were published,
     all that the round before did not bring already; unreadable: how many of these are no JSON objects. entries:
-    of the stream."""
+    of the stream. error: why the last round failed; None if it didn't, and all that was there is published."""
 
     source: str
     rounds: int = 0
@@ -62,12 +64,12 @@ class Pulled(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: int = 0
     entries: int = 0
     seconds: float = 0.0
+    error: str | None = None
 
     def and_then(self, other: Pulled) -> Pulled:
-        names = [name for name in self.__struct_fields__ if name != "source"]
-        return Pulled(
-            source=self.source, **{name: getattr(self, name) + getattr(other, name) for name in names}
-        )
+        names = [name for name in self.__struct_fields__ if name not in {"source", "error"}]
+        sums = {name: getattr(self, name) + getattr(other, name) for name in names}
+        return Pulled(source=self.source, error=other.error, **sums)
 
 
 @dataclass(kw_only=True)
@@ -134,9 +136,10 @@ class Pull:
             told: called after each round: what it did, or why it failed. The next one is tried all the same.
 
         Raises:
-            Permanent: the very first round says that this can't work.
+            Permanent: the very first round says that this can't work, or GIVES_UP_AFTER later ones do.
         """
         total = Pulled(source=self.source or address_of(self.address.url))
+        hopeless = 0
         while not self.stop.is_set():
             pause = every
             try:
@@ -145,11 +148,16 @@ class Pull:
                 if isinstance(error, Permanent) and not total.rounds:
                     raise
                 told(error)
-                total = total.and_then(Pulled(source=total.source, rounds=1, failed=1))
+                hopeless += isinstance(error, Permanent)
+                if hopeless == GIVES_UP_AFTER:
+                    what = f"{error.what}, {GIVES_UP_AFTER} rounds in a row"
+                    raise Permanent(what, why=error.why, fix=error.fix) from error
+                total = total.and_then(Pulled(source=total.source, rounds=1, failed=1, error=str(error)))
                 if isinstance(error, NoAnswer):
                     pause = max(every, error.seconds or 0.0)
             else:
                 told(done)
+                hopeless = 0
                 total = total.and_then(done)
             await self._pause(pause)
         return total

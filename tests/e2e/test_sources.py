@@ -7,6 +7,11 @@ import gzip
 import json
 import signal
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,7 @@ from tests.e2e.conftest import Start
 pytestmark = pytest.mark.heavy
 
 ROWS = "order_id,customer_id,amount,created_at\nP-1,C-1,10.50,2026-01-05T09:30:00Z\nP-2,C-1,1.25,2026-01-05\n"
+RECORDS = ("--records", "records")
 
 
 SAMPLE = "Parcel No,to,weight,sent\n7,Ada,1.5,2026-01-05T09:30:00Z\n8,Ben,,2026-01-06T08:00:00Z\n"
@@ -62,10 +68,11 @@ def counts(platform: RunningPlatform) -> tuple[int, int]:
     return report.accepted, report.duplicate
 
 
-def pulling(platform: RunningPlatform, end: signal.Signals) -> tuple[int, Any, str]:
-    """The generator asked again and again, until the signal: exit code, document, and what was said."""
-    url = f"{platform.urls['DRP_GENERATOR_URL']}/v1/orders?limit=50&seed=8"
-    arguments = ("publish", "--url", url, "--records", "records", "--every", "1h", "--json")
+def pulling(
+    platform: RunningPlatform, end: signal.Signals, url: str, *options: str, once: str
+) -> tuple[int, Any, str]:
+    """The address asked again and again, until the signal: exit code, document, and what was said."""
+    arguments = ("publish", "--url", url, *options, "--every", "1h", "--json")
     with subprocess.Popen(
         platform.command(*arguments),
         env=platform.environment,
@@ -74,7 +81,7 @@ def pulling(platform: RunningPlatform, end: signal.Signals) -> tuple[int, Any, s
         text=True,
     ) as running:
         assert running.stderr is not None
-        heard = until_said(running.stderr, "50 records")
+        heard = until_said(running.stderr, once)
         running.send_signal(end)
         out, err = running.communicate(timeout=30)
     return running.returncode, json.loads(out), heard + err
@@ -107,12 +114,51 @@ def test_the_generator_s_orders_are_a_source_as_they_are(platform: RunningPlatfo
 
 
 def test_rounds_end_cleanly_by_both_signals(platform: RunningPlatform) -> None:
-    code, document, said = pulling(platform, signal.SIGINT)
+    url = f"{platform.urls['DRP_GENERATOR_URL']}/v1/orders?limit=50&seed=8"
+    code, document, said = pulling(platform, signal.SIGINT, url, *RECORDS, once="50 records")
     assert (code, document["rounds"], document["events"]) == (130, 1, 50)
     assert said.endswith("drp: interrupted\n")
-    code, document, _ = pulling(platform, signal.SIGTERM)
+    code, document, _ = pulling(platform, signal.SIGTERM, url, *RECORDS, once="50 records")
     assert (code, document["rounds"], document["events"]) == (0, 1, 50)
     assert counts(platform) == (355, 352)
+
+
+@contextmanager
+def answering(*answers: HTTPStatus) -> Iterator[str]:
+    """An API without records that answers so, the last one for good; its address."""
+    left = list(answers)
+
+    class Records(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(left.pop(0) if len(left) > 1 else left[0])
+            self.send_header("Content-Length", "2")
+            self.send_header("Retry-After", "600")
+            self.end_headers()
+            self.wfile.write(b"[]")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+            """Nobody reads it."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Records) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_exit_code_of_rounds_tells_how_they_ended(platform: RunningPlatform) -> None:
+    with answering(HTTPStatus.SERVICE_UNAVAILABLE) as url:
+        code, document, said = pulling(platform, signal.SIGTERM, url, once="this round failed")
+    assert (code, document["rounds"], document["failed"]) == (3, 1, 1)
+    assert "the last round failed" in said
+
+    with answering(HTTPStatus.OK, HTTPStatus.NOT_FOUND) as url:
+        ended = platform.run("publish", "--url", url, "--every", "0.01s")
+    assert (ended.returncode, ended.stderr.count("this round failed")) == (1, 3)
+    assert f"drp: {url} answered 404 Not Found, 3 rounds in a row" in ended.stderr
 
 
 def test_a_batch_of_the_archive_adds_nothing_where_it_landed(

@@ -55,7 +55,9 @@ def publish(
     ] = None,
     every: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Ask again 30s, 5m or 1h after each round, until Ctrl-C."),
+        typer.Option(
+            metavar="TIME", help="Ask again 30s, 5m or 1h after each round, until Ctrl-C; see above."
+        ),
     ] = None,
     header: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Sent along. May be repeated.")
@@ -101,6 +103,10 @@ def publish(
 
     A line that is no row goes to quarantine, and the rest is published. A batch from the archive (drp archive get)
     is published as it was, each event with the identity it had; exit 3 if one is too large and was left out.
+
+    With --every a round that fails is told, and the next one is tried. Exit 1 if the first can't work (401, 404, a
+    wrong --records), or three later ones without a good one between them. SIGTERM ends it after the round that is
+    under way: exit 3 if that, the last one, failed.
     """
     file = file or given
     if (file is None) == (url is None):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from libs.errors import DrpError
-from services.cli.output import INTERRUPTED, counted, number, say, write_json
+from services.cli.output import INTERRUPTED, PROBLEMS, counted, number, say, write_json
 from services.cli.settings import operator
 
 if TYPE_CHECKING:
@@ -109,7 +109,9 @@ async def pull(wanted: Wanted, rows: Rows, *, as_json: bool) -> int:
     if as_json:
         write_json(done)
     _tell(done)
-    return INTERRUPTED if interrupts else 0
+    if interrupts:
+        return INTERRUPTED
+    return PROBLEMS if done.error else 0
 
 
 @asynccontextmanager
@@ -188,6 +190,8 @@ def _tell(done: Pulled) -> None:
     events, records = number(done.events, "event", "events"), number(done.records, "record", "records")
     rounds = "" if done.rounds == 1 else f" in {done.rounds:,} rounds ({done.failed:,} failed)"
     say(f"published {events} out of {records}{rounds} as {done.source}")
+    if done.error:
+        say(f"the last round failed, what is there now is NOT all published: {done.error}")
     if done.unreadable:
         said = number(done.unreadable, "record is no object", "records are no objects")
         say(f"{said}. See: drp quarantine ls --reason unreadable")

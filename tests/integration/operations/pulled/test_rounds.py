@@ -10,7 +10,7 @@ from libs.adapters.bus import Bus
 from libs.datasets import Dataset
 from libs.errors import DrpError, Permanent
 from libs.operations import pull as pulling
-from libs.operations.pull import Pulled
+from libs.operations.pull import Pull, Pulled
 from libs.testing.waiting import until
 from tests.integration.operations.pulled.api import Answer, Api, a_pull, an_order, landed, records
 
@@ -50,6 +50,34 @@ async def test_a_first_round_that_can_not_work_ends_it(bus: Bus, orders: Dataset
     api.answers = [Answer(404)]
     with pytest.raises(Permanent, match="answered 404"):
         await a_pull(bus, orders, api.url).repeat(60, told=lambda _: None)
+
+
+async def test_what_can_not_work_ends_it_after_a_few_rounds_without_a_good_one(
+    bus: Bus, orders: Dataset, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulling, "ATTEMPTS", 1)
+    good = Answer(body=records(an_order(1)))
+    api.answers = [good, Answer(401), Answer(401), good, Answer(401), Answer(503), Answer(401), Answer(401)]
+    outcomes: list[Pulled | DrpError] = []
+
+    with pytest.raises(Permanent, match="answered 401 x, 3 rounds in a row"):
+        await asyncio.wait_for(a_pull(bus, orders, api.url).repeat(0.01, told=outcomes.append), 30)
+
+    assert [isinstance(one, Pulled) for one in outcomes] == [True, False, False, True, *[False] * 4]
+
+
+async def test_the_total_says_why_the_last_round_failed(bus: Bus, orders: Dataset, api: Api) -> None:
+    good = Answer(body=records(an_order(1)))
+    for last, error in ((good, None), (Answer(404), f"{api.url} answered 404 x")):
+        api.answers, api.asked = [good, Answer(404), last], []
+        this = a_pull(bus, orders, api.url)
+
+        def told(_: object, this: Pull = this) -> None:
+            if len(api.asked) == 3:
+                this.stop.set()
+
+        total = await asyncio.wait_for(this.repeat(0.01, told=told), 30)
+        assert (total.rounds, total.failed, total.error) == (3, 1 if error is None else 2, error)
 
 
 async def test_a_pause_ends_when_it_is_told_to_stop(
