@@ -90,6 +90,9 @@ async def test_what_a_stopped_consumer_did_not_finish_is_free_at_once_and_uncoun
     process = await start(either_redis.url, "one")
     await eventually(lambda: _reading(either))
     process.send_signal(signal.SIGSTOP)
+    await eventually(lambda: _is_stopped(process.pid))
+    for reader in await _readers(either):
+        await either.client_unblock(int(reader["id"]))
     bus = await connect(either_redis.url, consumer="producer")
     await bus.publish("orders", [b"1"])
     # what Redis sends to a reader that is about to stop
@@ -176,9 +179,23 @@ async def _all_landed(client: RawRedis, count: int) -> bool:
     return bool(group["pending"] == 0)
 
 
+async def _is_stopped(pid: int) -> bool:
+    return _state(pid) == "T"
+
+
+def _state(pid: int) -> str:
+    """One letter, as ps tells it."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+
+
 async def _reading(client: RawRedis) -> bool:
-    """Somebody waits for entries: blocked, in a command that began before whatever comes next."""
-    return any(
-        "xreadgroup" in connection["cmd"] and "b" in connection["flags"]
+    return bool(await _readers(client))
+
+
+async def _readers(client: RawRedis) -> list[dict[str, str]]:
+    """Who waits for entries: blocked, in a command that began before whatever comes next."""
+    return [
+        connection
         for connection in await client.client_list()
-    )
+        if "xreadgroup" in connection["cmd"] and "b" in connection["flags"]
+    ]
