@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import threading
@@ -357,6 +358,19 @@ def test_the_audit_table_is_asked_as_before(reader: Reader) -> None:
         assert re.findall(r"validate .*0\.\d+", said)
         assert "amount_not_negative" in said
     assert reader.untyped == []
+
+
+def test_the_queries_of_such_a_platform_are_answered(platform: RunningPlatform) -> None:
+    section = (
+        (ROOT / "docs" / "from-prefect.md").read_text().partition("### Queries\n")[2].partition("\n#")[0]
+    )
+    asked = re.findall(r"`((?:SELECT|drp) [^`]+)`", section.partition("|---|")[2])
+    assert len(asked) > 20
+    for words in asked:
+        if words.startswith("SELECT"):
+            platform.rows(words)
+        else:
+            platform.drp(*shlex.split(words.replace("find ORDER", "find A-1"))[1:], expect=(0, 3))
 
 
 def test_the_harness_leaves_no_process_and_no_file_behind(prefect: Prefect) -> None:

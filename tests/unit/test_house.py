@@ -112,6 +112,18 @@ def _anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_document_shows_as_said_was_said(document: Path) -> None:
+    """A word in capitals stands where output was to follow."""
+    assert re.findall(r"^```text\n\s*([A-Z_]+)\s*\n```$", document.read_text(), re.M) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_document_names_files_that_are_there(document: Path) -> None:
+    named = re.findall(r"`((?:libs|services|deploy|tests|docs)/[\w./*-]+)`", document.read_text())
+    assert [path for path in named if not any(ROOT.glob(path))] == []
+
+
 def test_no_file_outgrows_its_room() -> None:
     assert {
         str(p.relative_to(ROOT)): n for p in SOURCES if (n := len(p.read_text().splitlines())) > 400
