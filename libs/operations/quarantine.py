@@ -6,13 +6,13 @@ The original is never touched: a fix stands beside it. Each function works in th
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from libs.adapters.postgres import Connection, Row
+from libs.adapters.postgres import Connection, Postgres, Row
 from libs.datasets import Dataset
 from libs.errors import Permanent
 from libs.operations.actions import record_action, record_actions
@@ -28,22 +28,39 @@ from libs.operations.prospects import FieldReport, Landed, Problem, Prospector, 
 from libs.pipeline.refusals import MAX_ENTRY_BYTES
 
 __all__ = [
+    "SELECTED",
     "Fix",
     "Selection",
-    "chosen_slots",
+    "Slots",
+    "count_slots",
     "discard",
     "fix",
+    "pages",
     "quarantine_subject",
     "reopen",
     "slot_of",
 ]
 
-_CHOSEN: Final = """
--- one row per selected slot, in the order they came: the open ones, or those named
-SELECT id, dataset, state, octet_length(coalesce(fixed, original)) AS bytes FROM raw.quarantine
-WHERE ($1::text IS NULL OR dataset = $1) AND ($2::text IS NULL OR reason = $2) AND ($3::uuid IS NULL OR batch_id = $3)
-  AND CASE WHEN $4::bigint[] IS NULL THEN state = 'open' ELSE id = ANY($4) END
-ORDER BY id
+AT_ONCE: Final = 1_000
+
+SELECTED: Final = """
+    ($1::text IS NULL OR dataset = $1) AND ($2::text IS NULL OR reason = $2) AND ($3::uuid IS NULL OR batch_id = $3)
+    AND CASE WHEN $4::bigint[] IS NULL THEN state = 'open' ELSE id = ANY($4) END
+"""
+"""Whether a slot is selected; its arguments are the selection's."""
+
+_COUNTED: Final = f"""
+-- one row: how many slots are selected, the greatest of their numbers, and the least that is named and not there
+SELECT count(*) AS count, coalesce(max(id), 0) AS last,
+       (SELECT min(n) FROM unnest($4::bigint[]) AS n
+        WHERE NOT EXISTS (SELECT FROM raw.quarantine q WHERE q.id = n)) AS missing
+FROM raw.quarantine WHERE {SELECTED}
+"""
+
+_PAGE: Final = f"""
+-- one row per selected slot of a range, in the order they came
+SELECT id, dataset, octet_length(coalesce(fixed, original)) AS bytes FROM raw.quarantine
+WHERE id > $5 AND id <= $6 AND {SELECTED} ORDER BY id LIMIT $7
 """
 
 _ONE: Final = """
@@ -76,6 +93,20 @@ class Selection:
     reason: str | None = None
     batch_id: uuid.UUID | None = None
     dataset: str | None = None
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """Of a statement with SELECTED."""
+        ids = None if self.ids is None else list(self.ids)
+        return self.dataset, self.reason, self.batch_id, ids
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """How many slots are selected, and the greatest of their numbers: what comes later is not meant."""
+
+    count: int
+    last: int
 
 
 class Fix(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,10 +194,9 @@ async def discard(connection: Connection, selection: Selection, *, because: str,
     """Put the selected open slots away; their numbers. The originals stay, and `reopen` takes them up again.
 
     Raises:
-        Permanent: a slot that was named is not there, or no reason was given.
+        Permanent: a slot that was named is not there, or one is selected and no reason was given.
     """
-    chosen = [row["id"] for row in await chosen_slots(connection, selection)]
-    return await _settle(connection, _DISCARD, chosen, "quarantine.discard", because=because, actor=actor)
+    return await _settle(connection, _DISCARD, selection, "quarantine.discard", because=because, actor=actor)
 
 
 async def reopen(connection: Connection, ids: Sequence[int], *, because: str, actor: str) -> list[int]:
@@ -177,32 +207,53 @@ async def reopen(connection: Connection, ids: Sequence[int], *, because: str, ac
     Raises:
         Permanent: one is not there, or no reason was given.
     """
-    chosen = [row["id"] for row in await chosen_slots(connection, Selection(ids=ids))]
-    return await _settle(connection, _REOPEN, chosen, "quarantine.reopen", because=because, actor=actor)
+    selection = Selection(ids=ids)
+    return await _settle(connection, _REOPEN, selection, "quarantine.reopen", because=because, actor=actor)
 
 
 async def _settle(
-    connection: Connection, statement: str, ids: Sequence[int], action: str, *, because: str, actor: str
+    connection: Connection, statement: str, selection: Selection, action: str, *, because: str, actor: str
 ) -> list[int]:
-    changed = sorted(row["id"] for row in await connection.fetch(statement, ids))
-    await record_actions(
-        connection,
-        actor=actor,
-        action=action,
-        subjects={quarantine_subject(number): {} for number in changed},
-        reason=because,
-    )
-    return changed
+    settled: list[int] = []
+    slots = await count_slots(connection, selection)
+    async for page in pages(connection, selection, until=slots.last):
+        rows = await connection.fetch(statement, [row["id"] for row in page])
+        changed = sorted(row["id"] for row in rows)
+        await record_actions(
+            connection,
+            actor=actor,
+            action=action,
+            subjects={quarantine_subject(number): {} for number in changed},
+            reason=because,
+        )
+        settled += changed
+    return settled
 
 
-async def chosen_slots(connection: Connection, selection: Selection) -> list[Row]:
-    """id, dataset, state and bytes (of what would be published) of the selected slots.
-
+async def count_slots(postgres: Postgres | Connection, selection: Selection) -> Slots:
+    """
     Raises:
         Permanent: a slot that was named is not there.
     """
-    ids = None if selection.ids is None else list(selection.ids)
-    rows = await connection.fetch(_CHOSEN, selection.dataset, selection.reason, selection.batch_id, ids)
-    if missing := set(ids or ()) - {row["id"] for row in rows}:
-        raise Permanent(f"nothing is quarantined under number {min(missing)}", fix="drp quarantine ls")
-    return rows
+    row = await postgres.fetchrow(_COUNTED, *selection.arguments)
+    if row is None:
+        return Slots(0, 0)
+    if row["missing"] is not None:
+        raise Permanent(f"nothing is quarantined under number {row['missing']}", fix="drp quarantine ls")
+    return Slots(row["count"], row["last"])
+
+
+async def pages(
+    postgres: Postgres | Connection, selection: Selection, *, until: int, at_once: int = AT_ONCE
+) -> AsyncIterator[list[Row]]:
+    """id, dataset and bytes (of what would be published) of the selected slots, however many there are.
+
+    Each page is looked for when it is asked for: what was settled meanwhile is not in it.
+
+    Args:
+        until: the last that is meant.
+    """
+    after = 0
+    while page := await postgres.fetch(_PAGE, *selection.arguments, after, until, at_once):
+        yield page
+        after = page[-1]["id"]

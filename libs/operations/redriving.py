@@ -6,7 +6,8 @@ twice, after a crash say, adds nothing. It is a new slot in the ledger; the old 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC
 from typing import Final
@@ -21,7 +22,7 @@ from libs.datasets import Dataset
 from libs.operations.actions import acting, record_actions
 from libs.operations.corrections import each_event
 from libs.operations.prospects import Prospect, Prospector
-from libs.operations.quarantine import Selection, chosen_slots, quarantine_subject
+from libs.operations.quarantine import SELECTED, Selection, count_slots, pages, quarantine_subject
 from libs.pipeline.refusals import MAX_ENTRY_BYTES, MAX_EVENT_BYTES
 
 __all__ = ["Planned", "Redrive", "redrive"]
@@ -29,6 +30,8 @@ __all__ = ["Planned", "Redrive", "redrive"]
 ROOM_WITHIN: Final = 600.0
 AT_ONCE: Final = 200
 BYTES_AT_ONCE: Final = MAX_ENTRY_BYTES
+KEPT: Final = 1_000
+"""Slots of which is told what became of each; of more they are counted only."""
 _LINKS: Final = 64
 _NO_TRACE: Final = f"00-{'0' * 32}-{'0' * 16}-00"
 
@@ -39,13 +42,14 @@ SELECT id, dataset, stream, stream_entry_id, stream_position, reason, source_sys
 FROM raw.quarantine WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE
 """
 
-_TRACES: Final = """
--- one row per traceparent: of the batches that the slots came in, and of those who published them
+_TRACES: Final = f"""
+-- one row per traceparent: of the batches that the selected slots came in, and of those who published them
 SELECT DISTINCT traceparent FROM (
     SELECT unnest(ARRAY[b.traceparent,
         (SELECT p FROM unnest(b.producers) AS p WHERE split_part(p, '-', 2) = q.trace_id LIMIT 1)]) AS traceparent
-    FROM raw.quarantine q JOIN ops.batches b ON b.id = q.batch_id WHERE q.id = ANY($1::bigint[])
-) AS found WHERE traceparent IS NOT NULL LIMIT $2
+    FROM (SELECT DISTINCT batch_id, trace_id FROM raw.quarantine WHERE {SELECTED}) q
+    JOIN ops.batches b ON b.id = q.batch_id
+) AS found WHERE traceparent IS NOT NULL LIMIT {_LINKS}
 """
 
 _REDRIVEN: Final = """
@@ -76,13 +80,19 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Redrive(msgspec.Struct, frozen=True, kw_only=True):
-    """What was published, or with dry_run would have been; stay counts those that could not be."""
+    """What was published, or with dry_run would have been; stay counts those that could not be.
+
+    outcomes counts the selected slots by what became of them. events are the first KEPT that went and the first KEPT
+    that did not, in the order they came; more counts the others.
+    """
 
     dry_run: bool
     published: int
     stay: int
+    outcomes: dict[str, int]
     traceparent: str | None
     events: list[Planned]
+    more: int
 
 
 async def redrive(
@@ -111,34 +121,55 @@ async def redrive(
         Permanent: a slot that was named is not there. Nothing was published.
         Transient: a server is away, or the stream stays full. Redriving again adds nothing twice.
     """
-    async with postgres.connection() as connection:
-        chosen = await chosen_slots(connection, selection)
-        traces = await connection.fetch(_TRACES, [row["id"] for row in chosen], _LINKS)
+    slots = await count_slots(postgres, selection)
+    traces = await postgres.fetch(_TRACES, *selection.arguments)
     run = _Run(bus, datasets, because, actor)
-    events: list[Planned] = []
+    tally = _Tally()
     with ExitStack() as stack:
-        if not dry_run and chosen:
-            links, about = [row["traceparent"] for row in traces], {"drp.slots": len(chosen)}
+        if not dry_run and slots.count:
+            links, about = [row["traceparent"] for row in traces], {"drp.slots": slots.count}
             run.traceparent = stack.enter_context(
                 span("redrive", root=True, links=links, attributes=about)
             ).traceparent
-        for part in _parts(chosen):
-            if not dry_run:
-                await run.wait_for_room(part, limit)
-            async with acting(postgres, dry_run=dry_run) as connection:
-                rows = await connection.fetch(_LOCKED, [row["id"] for row in part])
-                events += await run.redrive(connection, rows)
-            on_progress(len(events), len(chosen))
-    published = sum(event.goes for event in events)
+        async for page in pages(postgres, selection, until=slots.last, at_once=AT_ONCE):
+            for part in _parts(page):
+                if not dry_run:
+                    await run.wait_for_room(part, limit)
+                async with acting(postgres, dry_run=dry_run) as connection:
+                    rows = await connection.fetch(_LOCKED, [row["id"] for row in part])
+                    tally.take(await run.redrive(connection, rows))
+                on_progress(tally.outcomes.total(), slots.count)
+    done = tally.told(dry_run=dry_run, traceparent=run.traceparent)
     if not dry_run:
-        PRODUCED_EVENTS.labels("redrive").inc(published)
-    return Redrive(
-        dry_run=dry_run,
-        published=published,
-        stay=sum(event.outcome in ("refused", "conflict") for event in events),
-        traceparent=run.traceparent,
-        events=events,
-    )
+        PRODUCED_EVENTS.labels("redrive").inc(done.published)
+    return done
+
+
+class _Tally:
+    """What became of the slots so far: counted all, kept few."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self._events: list[Planned] = []
+        self._kept: Counter[bool] = Counter()
+
+    def take(self, planned: Iterable[Planned]) -> None:
+        for each in planned:
+            self.outcomes[each.outcome] += 1
+            if self._kept[each.goes] < KEPT:
+                self._kept[each.goes] += 1
+                self._events.append(each)
+
+    def told(self, *, dry_run: bool, traceparent: str | None) -> Redrive:
+        return Redrive(
+            dry_run=dry_run,
+            published=self.outcomes["accepted"] + self.outcomes["duplicate"],
+            stay=self.outcomes["refused"] + self.outcomes["conflict"],
+            outcomes=dict(self.outcomes),
+            traceparent=traceparent,
+            events=self._events,
+            more=self.outcomes.total() - len(self._events),
+        )
 
 
 class _Run:
@@ -256,13 +287,12 @@ def _too_large(document: bytes) -> str | None:
     return None
 
 
-def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """Cut so that each part has few slots and few bytes, or is one slot."""
+def _parts(page: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Cut so that each part has few bytes, or is one slot."""
     first = size = 0
-    for position, row in enumerate(rows):
-        if position > first and (position - first >= AT_ONCE or size + row["bytes"] > BYTES_AT_ONCE):
-            yield rows[first:position]
+    for position, row in enumerate(page):
+        if position > first and size + row["bytes"] > BYTES_AT_ONCE:
+            yield page[first:position]
             first, size = position, 0
         size += row["bytes"]
-    if first < len(rows):
-        yield rows[first:]
+    yield page[first:]

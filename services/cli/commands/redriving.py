@@ -84,6 +84,8 @@ def redrive_events(
             write_json(builtins(done))
         elif dry_run:
             show_rows(builtins(done.events), as_json=False, columns=_PLANNED, empty="Nothing is open.")
+            if done.more:
+                say(f"and {done.more:,} more.")
         tell_redrive(done)
         return PROBLEMS if done.stay else 0
 
@@ -183,11 +185,11 @@ async def redriven(platform: Operator, selection: Selection, because: str, *, dr
 
 
 def _tell_staying(done: Redrive) -> None:
-    staying = [event for event in builtins(done.events) if event["outcome"] not in ("accepted", "duplicate")]
+    staying = [event for event in done.events if not event.goes]
     for event in staying[:_SHOWN_STAYING]:
-        say(f"event {event['id']} stays, {event['outcome']}: {event['detail']}")
-    if len(staying) > _SHOWN_STAYING:
-        say(f"and {len(staying) - _SHOWN_STAYING:,} more. See them all: --dry-run")
+        say(f"event {event.id} stays, {event.outcome}: {event.detail}")
+    if (more := sum(done.outcomes.values()) - done.published - _SHOWN_STAYING) > 0:
+        say(f"and {more:,} more. See more of them: --dry-run")
 
 
 def tell_redrive(done: Redrive) -> None:
@@ -196,7 +198,7 @@ def tell_redrive(done: Redrive) -> None:
     say(f"{did} {number(done.published, 'event', 'events')} again{stays}.")
     if done.published and not done.dry_run:
         say("Wait until readers see them: drp batches wait --all")
-    if any(event.outcome == "conflict" for event in done.events):
+    if done.outcomes.get("conflict"):
         say("A conflict can go as a correction under another identity: drp quarantine fix ID --new-id")
 
 

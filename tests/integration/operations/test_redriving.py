@@ -17,7 +17,6 @@ from redis.asyncio import Redis
 
 from libs.adapters import telemetry
 from libs.adapters.bus import Bus
-from libs.adapters.bus.publishing import RoomExceeded
 from libs.adapters.telemetry import trace_id_of
 from libs.errors import Permanent
 from libs.operations.actions import actions_on
@@ -311,34 +310,6 @@ async def test_a_dataset_that_is_gone_is_told(works: Works, bus: Bus, redis_url:
     with pytest.raises(Permanent, match="no dataset orders"):
         async with works.postgres.transaction() as connection:
             await fix(connection, {}, refused["id"], Correction(new_id=True), actor="ann")
-
-
-async def test_many_go_in_parts_and_progress_is_told(
-    works: Works, bus: Bus, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("libs.operations.redriving.AT_ONCE", 2)
-    rows = await published(works, bus, redis_url, *(an_event(amount="ten") for _ in range(5)))
-    for row in rows:
-        await fixed(works, row["id"], texts={"amount": "10.00"})
-    told: list[tuple[int, int]] = []
-
-    done = await redriven(works, bus, on_progress=lambda *at: told.append(at))
-
-    assert (done.published, told) == (5, [(2, 5), (4, 5), (5, 5)])
-    assert [event.id for event in done.events] == [row["id"] for row in rows]
-
-
-async def test_it_waits_for_room(
-    works: Works, bus: Bus, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("libs.operations.redriving.ROOM_WITHIN", 0.2)
-    (refused,) = await published(works, bus, redis_url, an_event(amount="ten"))
-    await fixed(works, refused["id"], texts={"amount": "10.00"})
-    await bus.publish("orders", [b"{}", b"{}"])
-
-    with pytest.raises(RoomExceeded):
-        await redriven(works, bus, limit=2)
-    assert (await row_of(works, refused["id"]))["state"] == "open"
 
 
 async def test_an_event_that_its_trace_makes_too_large_stays(works: Works, bus: Bus, redis_url: str) -> None:
