@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from libs.runtime.made_secrets import LENGTHS
 from libs.testing.waiting import until
 from tests.compose.stack import ROOT, Stack, engine
 
@@ -103,6 +104,25 @@ def test_our_containers_can_write_nothing_but_their_volumes_and_are_nobody(stack
         assert found["HostConfig"]["CapDrop"] == ["ALL"]
 
 
+def test_temporary_files_lie_on_the_volume_in_a_folder_of_the_container_s_own(stack: Stack) -> None:
+    looked = "import os, tempfile; print(os.path.realpath(tempfile.mkdtemp()))"
+    folders = set()
+    for name in SERVICES:
+        made = Path(stack.compose("exec", "-T", name, "python", "-c", looked).stdout.strip())
+        (container,) = stack.containers(name)
+        assert made.parent.parent == Path("/var/lib/drp/tmp")
+        assert made.parent.name.startswith(stack.inspect(container)["Config"]["Hostname"])
+        folders.add(made.parent.name)
+    assert len(folders) == len(SERVICES)
+
+
+def test_what_a_stopped_container_left_on_the_volume_is_removed(stack: Stack) -> None:
+    stack.compose("restart", "audit")
+    wait(lambda: stack.drp("status", expect=None).returncode == 0)
+    left = stack.compose("exec", "-T", "audit", "ls", "/var/lib/drp/tmp").stdout.split()
+    assert len(left) == len(SERVICES)
+
+
 def test_the_image_has_neither_tools_to_build_with_nor_embedded_servers(stack: Stack) -> None:
     looked = "import shutil, importlib.util as u; print([n for n in ('gcc','uv') if shutil.which(n)]"
     looked += (
@@ -113,13 +133,16 @@ def test_the_image_has_neither_tools_to_build_with_nor_embedded_servers(stack: S
 
 
 def test_no_secret_is_in_any_containers_settings(stack: Stack) -> None:
-    folder = "/run/drp-secrets"
-    made = stack.compose("exec", "-T", "audit", "sh", "-c", f"cat {folder}/*password {folder}/s3_*").stdout
+    made = {
+        name: stack.compose("exec", "-T", "audit", "cat", f"/run/drp-secrets/{name}").stdout.strip()
+        for name in LENGTHS
+    }
     containers = engine("ps", "-aq", "--filter", f"label=com.docker.compose.project={stack.project}").stdout
     settings = engine("inspect", *containers.split()).stdout
-    # Without line ends the four stand in one line, each of a known length.
-    assert len(made) == 2 * (24 + 24 + 10 + 20)
-    assert not [made[at : at + 20] for at in range(0, len(made) - 20, 10) if made[at : at + 20] in settings]
+    assert {name: len(value) for name, value in made.items()} == {
+        name: 2 * length for name, length in LENGTHS.items()
+    }
+    assert [name for name, value in made.items() if value in settings] == []
 
 
 def test_what_compose_does_drp_leaves_to_it(stack: Stack) -> None:

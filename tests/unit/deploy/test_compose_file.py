@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import pytest
 from pydantic import AliasChoices
 from ruamel.yaml import YAML
 
+from libs.runtime import scratch
 from libs.runtime.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[3]
@@ -59,6 +61,23 @@ def test_every_entry_has_a_version_a_restart_policy_and_no_way_to_more_power(ser
     assert re.fullmatch(r"[^:]+:.*\d.*", image), image
     assert entry["restart"] == ("no" if service == "secrets" else "unless-stopped")
     assert entry["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_temporary_files_lie_on_the_data_volume_and_not_in_memory(service: str) -> None:
+    """TMPDIR is a link that the image's entry point makes, in the one folder that can be written to beside volumes."""
+    entry = COMPOSE[service]
+    link = PurePosixPath(entry["environment"]["TMPDIR"])
+    assert entry["read_only"] is True
+    assert str(link.parent) in entry["tmpfs"]
+    assert f"home:{entry['environment']['DRP_HOME']}" in entry["volumes"]
+    assert "entrypoint" not in entry
+
+
+def test_the_image_s_entry_point_makes_the_folder_for_temporary_files() -> None:
+    (said,) = re.findall(r"^ENTRYPOINT (.*)$", (ROOT / "deploy/Dockerfile").read_text(), re.M)
+    assert json.loads(said) == ["python", "-m", scratch.__name__]
+    assert "TMPDIR" not in COMPOSE["secrets"]["environment"], "the step has no data volume"
 
 
 def test_ports_are_published_on_the_loopback_only() -> None:
