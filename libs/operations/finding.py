@@ -32,6 +32,8 @@ __all__ = ["find"]
 AT_MOST: Final = 100
 QUARANTINE_LOOKED_AT: Final = 20_000
 """Of the newest quarantined slots so many are searched for a key in their bytes; by id all of them are."""
+_PAGE: Final = 100
+_BIGINT: Final = 2**63 - 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TRACE: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -41,13 +43,17 @@ SELECT q.id, q.dataset, q.disposition, q.reason, q.detail, q.field, q.state, q.s
        q.stream_entry_id, q.stream_position, q.batch_id, q.created_at, b.status, b.closed_at, b.trace_id AS batch_trace,
        q.trace_id, o.key AS object,
        substring(q.original FOR 300000) AS original
-FROM {from_} q
+FROM raw.quarantine q
 JOIN ops.batch_status b ON b.id = q.batch_id
 LEFT JOIN ops.archive_objects o ON o.batch_id = q.batch_id AND o.kind = 'quarantine'
 WHERE {condition} ORDER BY q.id DESC LIMIT {limit}
 """
 
-_NEWEST_REFUSALS: Final = f"(SELECT * FROM raw.quarantine ORDER BY id DESC LIMIT {QUARANTINE_LOOKED_AT})"
+_SEARCHED: Final = """
+-- one row: the first of the newest slots, of so many of them, and whether there are older ones
+SELECT oldest, EXISTS (SELECT FROM raw.quarantine WHERE id < oldest) AS are_older
+FROM (SELECT min(id) AS oldest FROM (SELECT id FROM raw.quarantine ORDER BY id DESC LIMIT $1) AS newest) AS found
+"""
 
 _BATCHES: Final = """
 -- one row per batch that is meant, or whose trace, or whose producers' trace, is meant
@@ -81,7 +87,7 @@ async def find(
         limit: events of each dataset, and refused slots.
     """
     if not is_writable(text):
-        return Found(text=text, events=[], refused=[], batches=[], more=False)
+        return Found(text=text, events=[], refused=[], batches=[], more=False, searched=None)
     trace = text if _TRACE.fullmatch(text) else None
     batches = await _batches(postgres, text, trace)
     through = [batch.id for batch in batches] if trace else []
@@ -92,8 +98,18 @@ async def find(
         more = more or len(rows) > limit
         places = await asyncio.to_thread(_places, warehouses, dataset, rows[:limit])
         lives += [_life(dataset, row, places) for row in rows[:limit]]
-    refused = await _refused(postgres, datasets, text, trace, through, limit)
-    return Found(text=text, events=lives, refused=refused, batches=batches, more=more)
+    first, searched = await _searched(postgres)
+    slots = await _exact(postgres, text, trace, through, limit + 1)
+    slots |= await _by_key(postgres, datasets, text, first, limit + 1)
+    newest = sorted(slots.values(), key=lambda row: -row["id"])
+    return Found(
+        text=text,
+        events=lives,
+        refused=[_refusal(row) for row in newest[:limit]],
+        batches=batches,
+        more=more or len(newest) > limit,
+        searched=searched,
+    )
 
 
 async def _batches(postgres: Postgres, text: str, trace: str | None) -> list[FoundBatch]:
@@ -173,26 +189,39 @@ def _place(row: Row, places: Mapping[tuple[str, str], list[str]] | None) -> tupl
     return ("applied" if rules is None else "rejected" if rules else "staged"), None
 
 
-async def _refused(
-    postgres: Postgres,
-    datasets: Mapping[str, Dataset],
-    text: str,
-    trace: str | None,
-    batches: Sequence[uuid.UUID],
-    limit: int,
-) -> list[Refusal]:
-    ids = event_ids(text)
-    exact = """q.event_id = $1 OR (q.event_id = ANY($2::text[]) AND q.source_system || '/' || q.event_id = $1)
-        OR (q.batch_id = ANY($3::uuid[]) AND q.trace_id = $4)"""
-    rows = await postgres.fetch(
-        _REFUSALS.format(from_="raw.quarantine", condition=exact, limit=limit), text, ids, batches, trace
-    )
-    held = "position(convert_to($1, 'UTF8') IN q.original) > 0"
-    like = _REFUSALS.format(from_=_NEWEST_REFUSALS, condition=held, limit=limit)
-    rows += [
-        row for row in await postgres.fetch(like, text) if _is_of(datasets.get(row["dataset"]), row, text)
-    ]
-    return [_refusal(row) for row in {row["id"]: row for row in rows}.values()]
+async def _searched(postgres: Postgres) -> tuple[int, int | None]:
+    """The first slot whose bytes are searched, and how many are; None if that is all of them."""
+    row = await postgres.fetchrow(_SEARCHED, QUARANTINE_LOOKED_AT)
+    if row is None or row["oldest"] is None:
+        return 0, None
+    return row["oldest"], QUARANTINE_LOOKED_AT if row["are_older"] else None
+
+
+async def _exact(
+    postgres: Postgres, text: str, trace: str | None, batches: Sequence[uuid.UUID], limit: int
+) -> dict[int, Row]:
+    """The newest slots of this event, or of this trace, by their numbers."""
+    condition = """q.id IN (
+        SELECT id FROM raw.quarantine WHERE event_id = $1
+        UNION SELECT id FROM raw.quarantine WHERE event_id = ANY($2::text[]) AND source_system || '/' || event_id = $1
+        UNION SELECT id FROM raw.quarantine WHERE batch_id = ANY($3::uuid[]) AND trace_id = $4
+    )"""
+    sql = _REFUSALS.format(condition=condition, limit=limit)
+    return {row["id"]: row for row in await postgres.fetch(sql, text, event_ids(text), batches, trace)}
+
+
+async def _by_key(
+    postgres: Postgres, datasets: Mapping[str, Dataset], text: str, first: int, limit: int
+) -> dict[int, Row]:
+    """The newest slots of this key, by their numbers, of those from the first on."""
+    condition = "q.id >= $2 AND q.id < $3 AND position(convert_to($1, 'UTF8') IN q.original) > 0"
+    sql = _REFUSALS.format(condition=condition, limit=_PAGE)
+    found: dict[int, Row] = {}
+    below = _BIGINT
+    while len(found) < limit and (page := await postgres.fetch(sql, text, first, below)):
+        found |= {row["id"]: row for row in page if _is_of(datasets.get(row["dataset"]), row, text)}
+        below = page[-1]["id"]
+    return found
 
 
 def _is_of(dataset: Dataset | None, row: Row, text: str) -> bool:

@@ -95,13 +95,18 @@ class FoundBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """What the text names, each list empty if nothing of its kind. more: there are more events than were read."""
+    """What the text names, each list empty if nothing of its kind.
+
+    more: there are more events, or refused slots, than were read. searched: so many of the newest refused slots were
+    searched for the text as a key, and older ones were not; None: all were.
+    """
 
     text: str
     events: list[Life]
     refused: list[Refusal]
     batches: list[FoundBatch]
     more: bool
+    searched: int | None
 
     def __bool__(self) -> bool:
         return bool(self.events or self.refused or self.batches)

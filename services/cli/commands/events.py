@@ -49,9 +49,15 @@ def find(
         _show(found)
     if not found:
         say(f"Nothing is called {text!r} in RAW or quarantine. Does it still wait? drp ledger verify")
-        raise typer.Exit(1)
     if found.more:
         say("There are more events than these.")
+    if found.searched is not None and not found.batches:
+        say(
+            f"Of what was refused the newest {found.searched:,} were searched for {text!r} as a key, older ones were "
+            "not: an event's id finds those, too."
+        )
+    if not found:
+        raise typer.Exit(1)
 
 
 async def _find(text: str) -> Found:

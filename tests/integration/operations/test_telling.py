@@ -13,7 +13,7 @@ import pytest
 from libs.operations.actions import acting
 from libs.operations.warehouse import resume
 from libs.testing.waiting import until
-from tests.integration.archiver.works import Works, orders_placed
+from tests.integration.archiver.works import Works, an_event, orders_placed
 
 
 @dataclass(frozen=True)
@@ -110,3 +110,23 @@ async def test_what_is_accepted_is_said_to_be_on_its_way_or_to_wait_for_a_resume
         f"Generation {blocked} is accepted, and about to be published. Wait for it: drp batches wait --all\n",
     )
     assert await works.transformer.current() == 1
+
+
+async def test_of_how_many_refused_events_a_key_was_searched_is_said(
+    works: Works, operator: Operator
+) -> None:
+    await works.land(an_event("o-1", event_id="e-1", amount="ten"))
+    _, _, err = await operator.drp("events", "find", "o-1")
+    assert "newest" not in err
+    await works.postgres.execute(
+        """
+        INSERT INTO raw.quarantine
+            (dataset, stream, stream_entry_id, stream_position, batch_id, disposition, reason, detail, original)
+        SELECT dataset, stream, '1-' || n, 0, batch_id, disposition, reason, detail, 'x'
+        FROM raw.quarantine, generate_series(1, 20000) AS n
+        """
+    )
+    code, _, err = await operator.drp("events", "find", "o-1")
+    assert code == 1
+    assert "the newest 20,000 were searched for 'o-1' as a key, older ones were not" in err
+    assert (await operator.drp("events", "find", "e-1"))[0] == 0

@@ -219,6 +219,35 @@ async def test_more_events_than_are_asked_for_are_owned_up_to(works: Works) -> N
     assert (len(this.events), this.more) == (2, True)
 
 
+async def test_more_slots_than_are_asked_for_are_owned_up_to(works: Works) -> None:
+    """Those that only mention the key don't count, however many they are."""
+    await works.land(*(an_event("o-1", event_id=f"e-{n}", amount="ten") for n in range(3)))
+    await works.land(*(an_event(amount="ten", note="o-1") for _ in range(150)))
+    for limit, ids, more in ((2, ["e-2", "e-1"], True), (3, ["e-2", "e-1", "e-0"], False)):
+        this = await find(works.postgres, {"orders": works.dataset}, "o-1", limit=limit)
+        assert ([slot.event_id for slot in this.refused], this.more) == (ids, more)
+    await works.land(*(an_event("o-2", event_id="e-9", amount=f"ten{n}") for n in range(3)))
+    this = await find(works.postgres, {"orders": works.dataset}, "e-9", limit=2)
+    assert (len(this.refused), this.more) == (2, True)
+
+
+async def test_how_many_slots_were_searched_for_a_key_is_owned_up_to(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("libs.operations.finding.QUARANTINE_LOOKED_AT", 2)
+    await works.land(
+        *(an_event(f"o-{n}", event_id=f"e-{n}", amount="ten") for n in range(2)),
+        an_event("o-0", event_id="e-2"),
+    )
+    this = await found(works, "o-0")
+    assert ([slot.event_id for slot in this.refused], this.searched) == (["e-0"], None)
+    await works.land(an_event("o-3", amount="ten"))
+    this = await found(works, "o-0")
+    assert ([life.event_id for life in this.events], this.refused, this.searched) == (["e-2"], [], 2)
+    assert [slot.event_id for slot in (await found(works, "o-1")).refused] == ["e-1"]
+    assert [slot.event_id for slot in (await found(works, "e-0")).refused] == ["e-0"]
+
+
 async def test_a_dataset_that_nothing_has_landed_of_is_no_trouble(works: Works) -> None:
     await works.land(an_event("o-1"))
     datasets: dict[str, Dataset] = {"payments": load_dataset(PAYMENTS), "orders": works.dataset}
