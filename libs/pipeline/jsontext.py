@@ -36,6 +36,8 @@ _DIGITS_TO_ZERO: Final = bytes(
 _JSONB_INTEGER_DIGITS: Final = 131_072
 _JSONB_SCALE: Final = 16_383
 _EXPONENT_DIGITS: Final = 9
+_WRITTEN_DIGITS: Final = 64 * 1024 * 1024
+"""Of all numbers together: Postgres writes no text above 1 GB, and the archive holds what it writes."""
 
 
 def may_be_deeper(text: bytes, limit: int) -> bool:
@@ -136,7 +138,8 @@ def may_hold_wild_number(text: bytes) -> bool:
 
 
 def wild_number(text: bytes) -> str | None:
-    """Why a number of this JSON is beyond Postgres's numeric, and so jsonb; None if none is."""
+    """Why a number of this JSON is beyond Postgres's numeric, and so jsonb, or all are together; None if none is."""
+    written = 0
     for match in _NUMBERS.finditer(text):
         if match[2] is None:
             continue
@@ -150,4 +153,7 @@ def wild_number(text: bytes) -> str | None:
         digits = len(whole) or -(len(fraction) - len(fraction.lstrip(b"0")))
         if digits + exponent > _JSONB_INTEGER_DIGITS:
             return f"a number has more than {_JSONB_INTEGER_DIGITS} digits before the point"
+        written += max(digits + exponent, 0) + max(len(fraction) - exponent, 0)
+    if written > _WRITTEN_DIGITS:
+        return f"its numbers have more than {_WRITTEN_DIGITS} digits, written out without exponents"
     return None

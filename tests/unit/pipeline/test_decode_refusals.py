@@ -191,6 +191,8 @@ def test_an_unreadable_line_says_what_the_publisher_found() -> None:
         (with_extra("0." + "0" * 16_383 + "1"), "unstorable"),
         (with_extra("[1.5e-16383]"), "unstorable"),
         (with_extra("1e99999999999"), "unstorable"),
+        (with_extra(f"[{','.join(['1e131071'] * 600)}]"), "unstorable"),
+        (with_extra(f"[{','.join(['1e-9999'] * 8_000)}]"), "unstorable"),
         (encoded(an_order_placed(other=msgspec.Raw(b"1e131072"))), "unstorable"),
     ],
     ids=lambda value: value[:24] if isinstance(value, bytes) else value,
