@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= python3
+SERVERS ?= containers
+ENGINE ?= packaged
 UV := .venv/bin/uv --system-certs
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
@@ -45,6 +47,9 @@ test: .venv/installed-dev .venv-prefect/installed ## the whole suite, against re
 compose-test: .venv/installed-dev ## the deployed form, on a Docker engine; DRP_COMPOSE_IMAGES=real with the official images
 	DRP_COMPOSE_IMAGES=$${DRP_COMPOSE_IMAGES:-stand-in} .venv/bin/pytest tests/compose
 
+servers-test: .venv/installed-dev ## contract and integration tests on other servers: SERVERS=urls, or embedded with ENGINE=system
+	.venv/bin/pytest -n 2 --dist loadfile tests/contract tests/integration --servers $(SERVERS) --redis-engine $(ENGINE)
+
 check: .venv/installed-dev ## ruff, mypy --strict, import contracts, unit tests
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -57,4 +62,4 @@ lock: .venv/bin/uv ## resolve the lock files again
 	$(UV) $(COMPILE) --extra embedded --group dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
 	$(UV) $(COMPILE) --extra prefect --group build pyproject.toml --output-file requirements-prefect.lock
 
-.PHONY: help install prefect demo up test compose-test check lock
+.PHONY: help install prefect demo up test compose-test servers-test check lock

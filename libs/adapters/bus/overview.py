@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 from libs.adapters.bus.client import redis_errors
 from libs.adapters.bus.entry import Entry, read_entry
 
-__all__ = ["GroupOverview", "StreamOverview", "group_details", "overview", "unhandled"]
+__all__ = ["GroupOverview", "StreamOverview", "group_details", "overview", "unhandled", "unread"]
 
 PAGE: Final = 200
 """Entry ids asked for at a time."""
@@ -29,7 +29,8 @@ class GroupOverview:
     Attributes:
         exists: False if it is declared and missing; the numbers are then 0.
         pending: entries given out and not acknowledged.
-        lag: entries never given out; None if Redis can't tell (somebody deleted entries).
+        lag: entries never given out; None if Redis can't tell (somebody deleted entries). After a restart Redis 7.0
+            says too many as long as there are any.
         oldest_pending_idle: seconds since the oldest pending entry was last touched.
         first_unhandled: id of the oldest entry that is pending or was never given out; None if there is none.
         consumers: their names.
@@ -92,17 +93,37 @@ async def group_details(client: Redis, stream: str) -> dict[str, dict[str, Any]]
     return {details["name"].decode(): details for details in await client.xinfo_groups(stream)}
 
 
+def unread(group: Mapping[str, Any], stream: Mapping[str, Any]) -> int | None:
+    """Entries of a stream that were never given to a group; None if Redis can't tell. Both as XINFO tells them.
+
+    Redis 7.0 counts `lag` from a number that a restart from its append-only file sets back: it is too large from then
+    on, for good. Nothing is unread where the newest entry was given out, and no more can be than there is.
+    """
+    if _order(group["last-delivered-id"]) >= _order(stream["last-generated-id"]):
+        return 0
+    lag = group["lag"]
+    return int(lag) if lag and lag <= stream["length"] else None
+
+
 async def _stream(client: Redis, stream: str, declared: Sequence[str]) -> StreamOverview:
     details = await group_details(client, stream)
-    groups = tuple([await _group(client, stream, name, details.get(name)) for name in declared])
     try:
         about = await client.xinfo_stream(stream)
     except ResponseError as error:
         if "no such key" not in str(error):
             raise
+        missing = tuple(_missing(name) for name in declared)
         return StreamOverview(
-            stream=stream, length=0, entries_added=0, first_id=None, last_id=None, groups=groups
+            stream=stream, length=0, entries_added=0, first_id=None, last_id=None, groups=missing
         )
+    groups = tuple(
+        [
+            await _group(client, stream, details[name], unread(details[name], about))
+            if name in details
+            else _missing(name)
+            for name in declared
+        ]
+    )
     return StreamOverview(
         stream=stream,
         length=about["length"],
@@ -114,28 +135,29 @@ async def _stream(client: Redis, stream: str, declared: Sequence[str]) -> Stream
     )
 
 
-async def _group(client: Redis, stream: str, name: str, details: dict[str, Any] | None) -> GroupOverview:
-    if details is None:
-        return GroupOverview(
-            name=name, exists=False, pending=0, lag=None, oldest_pending_idle=None, consumers=()
-        )
+def _missing(name: str) -> GroupOverview:
+    return GroupOverview(name=name, exists=False, pending=0, lag=None, oldest_pending_idle=None, consumers=())
+
+
+async def _group(client: Redis, stream: str, details: dict[str, Any], lag: int | None) -> GroupOverview:
+    name = details["name"].decode()
     oldest: Any = await client.xpending_range(stream, name, min="-", max="+", count=1)
     consumers = await client.xinfo_consumers(stream, name)
     return GroupOverview(
         name=name,
         exists=True,
         pending=details["pending"],
-        lag=details["lag"],
+        lag=lag,
         oldest_pending_idle=oldest[0]["time_since_delivered"] / 1000 if oldest else None,
         consumers=tuple(sorted(consumer["name"].decode() for consumer in consumers)),
         first_unhandled=(
-            oldest[0]["message_id"].decode() if oldest else await _first_unread(client, stream, details)
+            oldest[0]["message_id"].decode() if oldest else await _first_unread(client, stream, details, lag)
         ),
     )
 
 
-async def _first_unread(client: Redis, stream: str, details: dict[str, Any]) -> str | None:
-    if details["lag"] == 0:
+async def _first_unread(client: Redis, stream: str, details: dict[str, Any], lag: int | None) -> str | None:
+    if lag == 0:
         return None
     start = f"({details['last-delivered-id'].decode()}"
     found = cast("Found", await client.xrange(stream, min=start, max="+", count=1))
@@ -158,6 +180,12 @@ async def _pending(client: Redis, stream: str, group: str, *, last: str) -> Asyn
                 for entry_id, fields in entries:
                     yield read_entry(stream, entry_id, fields, deliveries=about["times_delivered"])
         start = f"({page[-1]['message_id'].decode()}"
+
+
+def _order(entry_id: bytes) -> tuple[int, int]:
+    """Ids are in the order of their two numbers, not of their text."""
+    moment, number = entry_id.split(b"-")
+    return int(moment), int(number)
 
 
 def _id_of(entry: tuple[bytes, object] | None) -> str | None:

@@ -11,6 +11,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from libs.adapters.bus.client import redis_errors
+from libs.adapters.bus.overview import unread
 from libs.errors import Transient
 
 __all__ = ["RoomExceeded", "packed", "publish", "wait_for_room"]
@@ -100,10 +101,11 @@ async def _waiting(client: Redis, stream: str, *, enough: int) -> int:
     length = int(await client.xlen(stream))
     if length < enough:
         return length
-    groups = await client.xinfo_groups(stream)
-    if not groups or any(group["lag"] is None for group in groups):
+    groups, about = await client.xinfo_groups(stream), await client.xinfo_stream(stream)
+    lags = [(group["pending"], unread(group, about)) for group in groups]
+    if not lags or any(lag is None for _, lag in lags):
         return length
-    return max(int(group["pending"]) + int(group["lag"]) for group in groups)
+    return max(int(pending) + (lag or 0) for pending, lag in lags)
 
 
 def _trips(documents: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

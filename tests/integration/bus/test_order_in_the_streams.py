@@ -154,6 +154,30 @@ async def test_looking_never_steals(
     assert len(await read(either, "ingestor", 10)) == 2
 
 
+async def test_after_a_restart_nothing_is_unread_that_was_given_out(
+    either_redis: RestartableRedis, either: RawRedis, connect: Connect
+) -> None:
+    """What was given out since the append-only file was rewritten counts as unread then, for Redis, for good."""
+    bus = await connect(either_redis.url)
+    await bus.ensure_groups(BOTH)
+    await bus.publish("orders", [b"%d" % number for number in range(5)])
+    await read(either, "ingestor", 1)
+    await read(either, "audit", 1)
+    await either.bgrewriteaof()
+    await eventually(lambda: _rewritten(either))
+    await read(either, "ingestor", 2)
+    await read(either, "audit", 4)
+    either_redis.restart()
+
+    (stream,) = await bus.overview(BOTH)
+    ingestor, audit = stream.groups
+
+    assert (audit.pending, audit.lag) == (0, 0)
+    assert ingestor.lag is None or 2 <= ingestor.lag <= stream.length
+    assert [entry.id for entry in [each async for each in bus.unhandled("orders", "audit")]] == []
+    assert len([each async for each in bus.unhandled("orders", "ingestor")]) == 2
+
+
 async def test_a_stream_or_group_that_does_not_exist_yet_is_shown_as_missing(
     redis_url: str, raw: RawRedis, connect: Connect
 ) -> None:
@@ -232,3 +256,8 @@ async def test_what_every_group_has_finished_keeps_no_producer_waiting(
 
     assert await bus.length("orders") == 3
     await bus.wait_for_room("orders", limit=1, timeout=0)
+
+
+async def _rewritten(client: RawRedis) -> bool:
+    about = await client.info("persistence")
+    return not about["aof_rewrite_in_progress"] and not about["aof_rewrite_scheduled"]
