@@ -253,6 +253,18 @@ def test_what_the_page_tells_to_type_works(stack: Stack, block: str, tmp_path: P
     assert done.returncode == 0, f"{block}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
 
 
+def test_the_override_of_the_page_brings_datasets_to_every_service(stack: Stack, tmp_path: Path) -> None:
+    (override,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/compose.md").read_text(), re.S | re.M)
+    file = tmp_path / "docker-compose.override.yml"
+    file.write_text(override.replace("./datasets", str(ROOT / "tests/data/datasets")))
+    stack.compose("up", "-d", files=("docker-compose.yml", str(file)))
+    wait(lambda: stack.drp("status", expect=None).returncode == 0, timeout=120)
+
+    for service in sorted(SERVICES):
+        found = {each["dataset"] for each in stack.json("ledger", "verify", service=service)}
+        assert found == {"orders", "payments"}, service
+
+
 def entries(stack: Stack) -> int:
     return int(stack.postgres("SELECT count(*) FROM ops.entries"))
 
