@@ -1,6 +1,6 @@
 """A stand-in for RustFS, and for MinIO: the platform's embedded S3 server, on port 9000 of a container.
 
-It takes its keys as they do, from the files that the variables name, and refuses requests under another access key.
+It takes its keys as they do, from variables or the files that they name, and refuses requests under another access key.
 Signatures are not checked.
 """
 
@@ -18,10 +18,7 @@ from libs.runtime.embedded.objects_app import application, serve
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-FILES = (
-    ("RUSTFS_ACCESS_KEY_FILE", "RUSTFS_SECRET_KEY_FILE"),
-    ("MINIO_ROOT_USER_FILE", "MINIO_ROOT_PASSWORD_FILE"),
-)
+NAMES = (("RUSTFS_ACCESS_KEY", "RUSTFS_SECRET_KEY"), ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"))
 REFUSED = b"<Error><Code>InvalidAccessKeyId</Code><Message>this key is not known here</Message></Error>"
 
 
@@ -43,12 +40,16 @@ class Door:
 
 
 def access_key() -> str:
-    for key_file, secret_file in FILES:
-        if key_file in os.environ:
-            key, secret = (Path(os.environ[name]).read_text().strip() for name in (key_file, secret_file))
-            if key and secret:
-                return key
-    sys.exit("no keys: " + " or ".join(key for key, _ in FILES))
+    for key, secret in NAMES:
+        if (found := _given(key)) and _given(secret):
+            return found
+    sys.exit("no keys: " + " or ".join(f"{key}, {key}_FILE" for key, _ in NAMES))
+
+
+def _given(name: str) -> str:
+    """A setting, or what stands in the file that it names."""
+    file = os.environ.get(f"{name}_FILE")
+    return Path(file).read_text().strip() if file else os.environ.get(name, "")
 
 
 if __name__ == "__main__":
