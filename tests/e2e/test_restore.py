@@ -1,12 +1,14 @@
-"""What docs/operations.md says of backup and restore: the archive into an empty platform is the same again."""
+"""What docs/backup.md says of the archive: in an empty platform all is the same again."""
 
 from __future__ import annotations
 
-import gzip
+import base64
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -18,13 +20,17 @@ from libs.operations.ledger import LedgerReport
 from libs.testing.builders import an_order_placed, encoded
 from libs.testing.platform import RunningPlatform, Stores
 from libs.testing.waiting import until
-from tests.e2e.documents import Block, blocks_of, shell_environment, typed
+from tests.e2e.documents import blocks_of, shell_environment, typed
 
 pytestmark = pytest.mark.heavy
 
-BLOCKS: Final = blocks_of("docs/operations.md")
-COPY, DUMP = (block for block in BLOCKS if block.heading == "Backup")
-(RESTORE,) = (block for block in BLOCKS if block.heading == "Restore")
+BLOCKS: Final = blocks_of("docs/backup.md")
+COPY, _ = (block for block in BLOCKS if block.heading == "Backup")
+RESTORE, REFUSED, AROUND = (
+    block for block in BLOCKS if block.heading == "From the archive, into an empty platform"
+)
+ELSEWHERE: Final = {"From a dump"}
+"""Headings whose blocks test_dump.py runs."""
 FIGURES: Final = """
 SELECT (SELECT count(*) FROM analytics.daily_order_metrics) AS days,
        (SELECT sum(total_amount) FROM analytics.daily_order_metrics)::VARCHAR AS total,
@@ -45,6 +51,7 @@ class Kept:
 
     def __init__(self, platform: RunningPlatform) -> None:
         self.ledger: LedgerReport = platform.ledger()
+        self.batches: list[dict[str, Any]] = platform.json("batches", "ls")
         self.figures = platform.ask(FIGURES)
         self.raw = platform.rows(RAW)
         self.hashes = hashes(platform)
@@ -109,7 +116,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def kept(platform: RunningPlatform, real_orders: Path, folder: Path) -> Kept:
-    """A run with every fault, its bucket copied and its Postgres dumped; then all is lost but the object store."""
+    """A run with every fault, and its bucket copied; then all is lost but the object store."""
     platform.start()
     platform.drp("publish", "--file", str(real_orders))
     platform.with_stores(publish_faults)
@@ -119,7 +126,6 @@ def kept(platform: RunningPlatform, real_orders: Path, folder: Path) -> Kept:
     assert kept.figures[0]["rejected"] == 1
     environment = shell_environment({**platform.environment, **platform.urls})
     typed(COPY, environment=environment, folder=folder)
-    typed(DUMP, environment=environment, folder=folder)
     platform.stop()
     for lost in ("postgres", "redis", "warehouse", "traces"):
         shutil.rmtree(platform.home / lost)
@@ -174,37 +180,46 @@ def test_nothing_is_there_twice(kept: Kept, platform: RunningPlatform) -> None:
 
 
 def test_what_was_refused_is_still_in_the_archive(
-    kept: Kept, platform: RunningPlatform, tmp_path: Path
+    kept: Kept, platform: RunningPlatform, folder: Path
 ) -> None:
-    environment = {**platform.environment, "DRP_S3_BUCKET": "drp-copy"}
-    planned = json.loads(
-        subprocess.run(
-            platform.command("replay", "--all", "--dry-run", "--json"),
-            env=environment,
-            capture_output=True,
-            check=True,
-        ).stdout
-    )
+    environment = shell_environment(platform.environment)
+    copied = {**platform.environment, "DRP_S3_BUCKET": "drp-copy"}
+    command = platform.command("replay", "--all", "--dry-run", "--json")
+    planned = json.loads(subprocess.run(command, env=copied, capture_output=True, check=True).stdout)
     lines: list[dict[str, Any]] = []
-    for number, key in enumerate(planned["refused_documents"]):
-        file = tmp_path / str(number)
-        command = platform.command("archive", "get", key, "--output", str(file))
-        subprocess.run(command, env=environment, check=True)
-        lines += [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
+    for key in planned["refused_documents"]:
+        said = typed(REFUSED, environment=environment, folder=folder, KEY=key)
+        assert planned["refused_documents"][0] in said
+        lines += [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     assert len(lines) == planned["refused"] == kept.ledger.quarantined
     assert "conflict" in {line["reason"] for line in lines}
+    assert b"no event" in {base64.b64decode(line["original"]) for line in lines}
 
 
-def test_a_dump_holds_what_postgres_held(kept: Kept, platform: RunningPlatform, folder: Path) -> None:
-    """Restored into a database beside the platform's own."""
-    url = platform.urls["DRP_POSTGRES_URL"]
-    beside = url.replace("/drp?", "/dumped?")
-    assert beside != url
-    restore = (
-        f'createdb --maintenance-db="{url}" dumped; '
-        f'pg_restore --clean --if-exists --no-owner --dbname="{beside}" drp.dump; '
-        f'psql --csv --tuples-only "{beside}" -c \'SELECT (SELECT count(*) FROM raw.orders_raw), '
-        f"(SELECT count(*) FROM raw.quarantine)'"
+def test_a_time_is_left_out_of_what_is_restored(kept: Kept, platform: RunningPlatform, folder: Path) -> None:
+    """All of it is there already, so nothing lands; what is published is counted."""
+    closed = {batch["id"]: datetime.fromisoformat(batch["closed_at"]) for batch in kept.batches}
+    before = max(closed.values()).replace(microsecond=0)
+    after = before + timedelta(seconds=1)
+    left_out = [batch for batch in kept.batches if before <= closed[batch["id"]] < after]
+    said = typed(
+        AROUND,
+        environment=shell_environment(platform.environment),
+        folder=folder,
+        BEFORE=f"{before:%FT%T}",
+        AFTER=f"{after:%FT%T}",
     )
-    said = typed(Block("", "sh", restore), environment=shell_environment(platform.environment), folder=folder)
-    assert f"{kept.ledger.accepted},{kept.ledger.quarantined}" in said
+    published = [int(number.replace(",", "")) for number in re.findall(r"published ([\d,]+) event", said)]
+    assert len(published) == 2
+    assert sum(published) == kept.ledger.accepted - sum(batch["accepted"] for batch in left_out)
+    assert 0 < sum(published) < kept.ledger.accepted
+    platform.settle()
+    assert platform.rows(RAW) == kept.raw
+
+
+def test_every_block_is_typed_here_or_there() -> None:
+    assert {block for block in BLOCKS if block.heading not in ELSEWHERE | {"Backup"}} == {
+        RESTORE,
+        REFUSED,
+        AROUND,
+    }
