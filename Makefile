@@ -42,7 +42,7 @@ up: install ## the embedded platform, until Ctrl-C
 	.venv/bin/drp up
 
 test: .venv/installed-dev .venv-prefect/installed ## the whole suite, against real servers
-	.venv/bin/pytest -n 2 --dist loadfile
+	.venv/bin/pytest -n 3 --dist loadfile
 
 compose-test: .venv/installed-dev ## the deployed form, on a Docker engine; DRP_COMPOSE_IMAGES=real with the official images
 	DRP_COMPOSE_IMAGES=$${DRP_COMPOSE_IMAGES:-stand-in} .venv/bin/pytest tests/compose
