@@ -57,9 +57,12 @@ check: .venv/installed-dev ## ruff, mypy --strict, import contracts, unit tests
 	.venv/bin/lint-imports
 	.venv/bin/pytest -q tests/unit
 
+pictures: .venv/installed-dev ## docs/images, of the demo and the console, in Chromium
+	.venv/bin/python -m tests.pictures
+
 lock: .venv/bin/uv ## resolve the lock files again
 	$(UV) $(COMPILE) --extra embedded --group build pyproject.toml --output-file requirements.lock
 	$(UV) $(COMPILE) --extra embedded --group dev --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
 	$(UV) $(COMPILE) --extra prefect --group build pyproject.toml --output-file requirements-prefect.lock
 
-.PHONY: help install prefect demo up test compose-test servers-test check lock
+.PHONY: help install prefect demo up test compose-test servers-test check lock pictures

@@ -17,7 +17,10 @@ _FLOWS: Final = """
 -- one row per flow: its last 24 hours
 SELECT flow_name, count(*) AS runs, count(*) FILTER (WHERE status = 'failed') AS failed,
        round((count(*) FILTER (WHERE status = 'success'))::numeric / count(*), 4)::float8 AS success_rate,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY duration_seconds) AS p50_seconds,
        percentile_cont(0.95) WITHIN GROUP (ORDER BY duration_seconds) AS p95_seconds,
+       coalesce(sum(records_processed) FILTER (WHERE ended_at > now() - interval '5 minutes'), 0)::bigint
+           AS records_in_5_minutes,
        max(ended_at) AS last_run_at,
        max(ended_at) FILTER (WHERE status = 'failed') AS last_failed_at,
        (array_agg(error_message ORDER BY ended_at DESC) FILTER (WHERE error_message IS NOT NULL))[1] AS last_error
@@ -95,7 +98,8 @@ class Concern(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def flow_health(postgres: Postgres) -> list[Record]:
-    """Each flow's last 24 hours: runs, failures, success rate (0..1), 95th percentile of its seconds, last error."""
+    """Each flow's last 24 hours: runs, failures, success rate (0..1), median and 95th percentile of its seconds, last
+    error; and how many records it handled in the last five minutes."""
     return [dict(row) for row in await postgres.fetch(_FLOWS)]
 
 

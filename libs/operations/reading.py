@@ -23,6 +23,7 @@ __all__ = [
     "audit_rows",
     "batch",
     "batches",
+    "current_generations",
     "find_batch_id",
     "generation",
     "generations",
@@ -96,6 +97,7 @@ SELECT count(*) FROM ops.batches WHERE id = ANY($1::uuid[]) AND state = 'open'
 _BATCH_GENERATIONS = """
 -- one row per generation that applied the batch
 SELECT g.number, g.state, g.kind, g.verdict, g.staged, g.rejected, g.superseded, g.started_at, g.built_at,
+       CASE WHEN g.state = 'abandoned' AND g.built_at IS NULL THEN g.lease_until END AS given_up_at,
        g.published_at, g.error
 FROM ops.generation_batches gb JOIN ops.generations g ON g.number = gb.generation
 WHERE gb.batch_id = $1 ORDER BY g.number
@@ -108,7 +110,8 @@ SELECT key, kind, bytes, records, sha256, stored_at FROM ops.archive_objects WHE
 
 _AUDIT = """
 -- one row per step of the batch: its own, and those of the generations that applied it
-SELECT flow_name, flow_run_id, status, started_at, ended_at, duration_seconds, records_processed, error_message
+SELECT flow_name, flow_run_id, status, started_at, ended_at, duration_seconds, records_processed, error_message,
+       recorded_at
 FROM ops.pipeline_flow_audit
 WHERE flow_run_id = $1::text OR metadata -> 'batches' ? $1::text
 ORDER BY started_at, id
@@ -132,6 +135,11 @@ WHERE ($1::text IS NULL OR g.dataset = $1) AND ($2::bigint IS NULL OR g.number =
 ORDER BY g.number DESC LIMIT $3
 """
 
+_CURRENT = """
+-- one row per dataset that has something to read: the number of the generation that readers see
+SELECT generation FROM ops.warehouse_pointer WHERE generation IS NOT NULL ORDER BY dataset
+"""
+
 _RESULTS = """
 -- one row per rule judged on the generation
 SELECT generation, rule, kind, status, expectation, tolerance, observed, evaluated, unexpected, detail, judged_at
@@ -142,7 +150,8 @@ ORDER BY CASE status WHEN 'fail' THEN 0 WHEN 'error' THEN 1 WHEN 'not run' THEN 
 _FAILURES = """
 -- one row per row that broke a rule of the generation
 SELECT rule, source_system, event_id, business_key, observed
-FROM ops.quality_failures WHERE generation = $1 ORDER BY rule, source_system, event_id LIMIT $2
+FROM ops.quality_failures WHERE generation = $1 AND ($3::text IS NULL OR rule = $3)
+ORDER BY rule, source_system, event_id LIMIT $2
 """
 
 _JUDGED = """
@@ -313,6 +322,11 @@ async def generation(postgres: Postgres, number: int) -> Record:
     return dict(row)
 
 
+async def current_generations(postgres: Postgres) -> list[Record]:
+    """What readers see, a generation for each dataset that has one."""
+    return [await generation(postgres, row["generation"]) for row in await postgres.fetch(_CURRENT)]
+
+
 async def judged_generations(
     postgres: Postgres, *, dataset: str | None = None, limit: int = 30
 ) -> list[Record]:
@@ -323,8 +337,10 @@ async def quality_results(postgres: Postgres, generation: int) -> list[Record]:
     return [dict(row) for row in await postgres.fetch(_RESULTS, generation)]
 
 
-async def quality_failures(postgres: Postgres, generation: int, *, limit: int = 100) -> list[Record]:
-    return [dict(row) for row in await postgres.fetch(_FAILURES, generation, limit)]
+async def quality_failures(
+    postgres: Postgres, generation: int, *, rule: str | None = None, limit: int = 100
+) -> list[Record]:
+    return [dict(row) for row in await postgres.fetch(_FAILURES, generation, limit, rule)]
 
 
 async def quarantine(

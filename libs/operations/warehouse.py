@@ -6,7 +6,7 @@ of it commit together. The transformer sees the change in Postgres and moves fil
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from libs.adapters.postgres import Connection, Row
 from libs.contracts.events import WarehousePublished, generation_subject
@@ -14,7 +14,10 @@ from libs.errors import Permanent
 from libs.operations.actions import record_action
 from libs.pipeline.outbox import announce
 
-__all__ = ["accept", "request_rebuild", "resume", "rollback"]
+if TYPE_CHECKING:
+    from libs.adapters.postgres import Postgres
+
+__all__ = ["accept", "acceptable", "request_rebuild", "resume", "rollback"]
 
 _POINTER: Final = """
 -- one row: the pointer, kept from moving until the transaction ends
@@ -51,7 +54,7 @@ WITH RECURSIVE chain AS (
 UPDATE ops.batches b SET generation = changed.generation FROM changed WHERE b.id = changed.id
 """
 
-_ACCEPTABLE: Final = """
+_IN_THE_WAY: Final = """
 -- one row: the generation, with what stands in the way of publishing it, and why that waits for `resume`
 SELECT g.number, g.state, g.verdict, g.dataset, p.generation IS DISTINCT FROM g.parent AS parent_replaced,
        p.generation AS current, CASE WHEN p.pinned_at IS NOT NULL THEN p.pinned_reason END AS pinned,
@@ -64,8 +67,10 @@ SELECT g.number, g.state, g.verdict, g.dataset, p.generation IS DISTINCT FROM g.
           AND NOT EXISTS (SELECT FROM ops.generation_batches gb
                           WHERE gb.generation = g.number AND gb.batch_id = o.id)) AS released
 FROM ops.generations g LEFT JOIN ops.warehouse_pointer p ON p.dataset = g.dataset
-WHERE g.number = $1 FOR UPDATE OF g
+WHERE g.number = $1
 """
+
+_ACCEPTABLE: Final = _IN_THE_WAY + "FOR UPDATE OF g"
 
 
 async def request_rebuild(
@@ -202,6 +207,12 @@ async def accept(connection: Connection, generation: int, *, reason: str, actor:
     )
     pinned: str | None = row["pinned"]
     return pinned
+
+
+async def acceptable(postgres: Postgres, generation: int) -> bool:
+    """Whether `accept` would take the generation now."""
+    row = await postgres.fetchrow(_IN_THE_WAY, generation)
+    return row is not None and _obstacle(row) is None
 
 
 def _checked(target: Row | None, wanted: int | None) -> Row:

@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from libs.errors import Permanent
-from libs.runtime.embedded.objects import listens
+from libs.runtime.embedded.server import listens
 from libs.runtime.layout import SERVICES
 from libs.runtime.readiness import readiness
 from libs.runtime.settings import ServiceSettings

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from libs.runtime.children import Child
@@ -14,6 +14,7 @@ from libs.runtime.embedded.daemon import Daemon
 from libs.runtime.embedded.objects import ObjectServer
 from libs.runtime.embedded.postgres import PostgresServer
 from libs.runtime.embedded.redis import RedisServer
+from libs.runtime.embedded.server import Server
 from libs.runtime.embedded.traces import TraceServer
 from libs.runtime.processes import free_port, is_free, next_free_port
 from libs.runtime.readiness import readiness
@@ -24,7 +25,7 @@ __all__ = ["SERVICES", "absolute_paths", "embedded_servers", "service_child", "s
 
 SERVICES: Final = {
     name: f"services.{name}.app"
-    for name in ("generator", "ingestor", "transformer", "validator", "archiver", "audit")
+    for name in ("generator", "ingestor", "transformer", "validator", "archiver", "audit", "console")
 }
 """Name to module, in the order they are started."""
 
@@ -37,19 +38,6 @@ RELATIVE_TO_CALLER: Final = ("DRP_DATASETS_DIR",)
 OF_ONE_PROCESS: Final = frozenset(
     {"DRP_CONSUMER", "DRP_HTTP_HOST", "DRP_HTTP_PORT", "DRP_LOG_FORMAT", "DRP_SCALE"}
 )
-
-
-class Server(Protocol):
-    """What the embedded servers have alike."""
-
-    port: int
-
-    @property
-    def url(self) -> str: ...
-    @property
-    def daemon(self) -> Daemon: ...
-    def start(self) -> None: ...
-    def answers(self) -> bool: ...
 
 
 def embedded_servers(home: Path, settings: ServiceSettings) -> tuple[list[Child], dict[str, str]]:

@@ -29,13 +29,20 @@ class Platform:
     consumer: str
     settings: ServiceSettings
     datasets: Mapping[str, Dataset]
-    bus: Bus
     telemetry: Telemetry
     stop: asyncio.Event
+    _bus: Bus | None = None
     _postgres: Postgres | None = None
     _relay: Relay | None = None
     _objects: Objects | None = None
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def bus(self) -> Bus:
+        """Not of a service that is made with `stores=False`."""
+        if self._bus is None:
+            raise Permanent(f"{self.name} works without Redis", fix="Service(…, stores=True)")
+        return self._bus
 
     @property
     def postgres(self) -> Postgres:

@@ -36,6 +36,8 @@ What `wire` may use
     Service(…, app=create_app())                      brings a FastAPI application of its own; it answers
                                                       503 until `wire` has returned
     Service(…, postgres=False)                        a service that needs no Postgres: it starts without it
+    Service(…, stores=False)                          one that only looks on: it starts, and is ready, without
+                                                      Redis and Postgres, and opens them itself
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from starlette.types import ASGIApp
@@ -86,15 +89,23 @@ class Service:
         settings: of the room.
         app: the room's own HTTP application; the health pages stand in front of it.
         postgres: False for a service that starts and is ready without Postgres.
+        stores: False for one that starts and is ready without Redis and Postgres.
     """
 
     def __init__(
-        self, name: str, settings: ServiceSettings, *, app: ASGIApp | None = None, postgres: bool = True
+        self,
+        name: str,
+        settings: ServiceSettings,
+        *,
+        app: ASGIApp | None = None,
+        postgres: bool = True,
+        stores: bool = True,
     ) -> None:
         self.name = name
         self.settings = settings
         self._app = app
-        self._with_postgres = postgres
+        self._with_bus = stores
+        self._with_postgres = postgres and stores
         self._health = Health(name)
         self._wire: Wire | None = None
         self._loops: list[Loop] = []
@@ -183,12 +194,14 @@ class Service:
     ) -> Platform:
         """Open the doors, make what must exist, and wire the room."""
         consumer = self.settings.consumer_of(self.name)
-        bus = await self._open_bus(consumer)
-        doors.push_async_callback(bus.stop)
-        self._health.add("bus", _check_of(bus))
-        await bus.ensure_groups(declared_groups(datasets))
-        postgres = relay = None
-        if self._with_postgres:
+        bus = postgres = relay = None
+        if self._with_bus:
+            bus = await self._open_bus(consumer)
+            doors.push_async_callback(bus.stop)
+            self._health.add("bus", _check_of(bus))
+            await bus.ensure_groups(declared_groups(datasets))
+            self.every(TRIM_EVERY, partial(bus.trim, GROUPS), name="trim the pipeline's streams")
+        if bus is not None and self._with_postgres:
             from libs.pipeline.outbox import Relay
 
             postgres = await self._open_postgres(datasets)
@@ -200,17 +213,17 @@ class Service:
             consumer=consumer,
             settings=self.settings,
             datasets=datasets,
-            bus=bus,
             telemetry=told,
             stop=self._stop,
+            _bus=bus,
             _postgres=postgres,
             _relay=relay,
         )
         doors.push_async_callback(platform.close_objects)
-        self.every(TRIM_EVERY, lambda: bus.trim(GROUPS), name="trim the pipeline's streams")
         if self._wire is not None:
             await self._wire(platform)
-        await bus.start()
+        if bus is not None:
+            await bus.start()
         return platform
 
     async def _open_bus(self, consumer: str) -> Bus:
@@ -245,9 +258,9 @@ class Service:
 
     def _start(self, platform: Platform) -> dict[str, asyncio.Task[object]]:
         """What must go on while the service runs, by the name it is blamed under."""
-        running: dict[str, asyncio.Task[object]] = {
-            "the bus": asyncio.create_task(platform.bus.run_until_broken(), name="bus")
-        }
+        running: dict[str, asyncio.Task[object]] = {}
+        if self._with_bus:
+            running["the bus"] = asyncio.create_task(platform.bus.run_until_broken(), name="bus")
         if self._with_postgres:
             running["the outbox's relay"] = asyncio.create_task(
                 platform.relay.run(self._relayed), name="relay"
@@ -276,19 +289,22 @@ class Service:
         try:
             async with asyncio.timeout(DRAIN_WITHIN):
                 await http.stop()
-                await platform.bus.drain()
+                if self._with_bus:
+                    await platform.bus.drain()
                 for work in self._drains:
                     await _tried(work)
                 if self._with_postgres:
                     platform.relay.nudge()
                 self._relayed.set()
-                await asyncio.wait(running.values())
+                if running:
+                    await asyncio.wait(running.values())
         except TimeoutError:
             unfinished = [name for name, task in running.items() if not task.done()]
             log.warning("not drained within %g s, left to the next start: %s", DRAIN_WITHIN, unfinished)
         for task in running.values():
             task.cancel()
-        await asyncio.wait(running.values(), timeout=1)
+        if running:
+            await asyncio.wait(running.values(), timeout=1)
         log.info("%s has drained", self.name)
 
     def _asked_to_stop(self, why: str) -> None:

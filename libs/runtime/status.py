@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from libs.runtime.embedded.objects import listens
+from libs.runtime.embedded.server import listens
 from libs.runtime.home import Home, Part
 from libs.runtime.readiness import readiness
 
-__all__ = ["PartStatus", "PlatformStatus", "environment", "status"]
+__all__ = ["PartStatus", "PlatformStatus", "environment", "is_ready", "status"]
 
 
 class PartStatus(msgspec.Struct, kw_only=True):
@@ -61,8 +61,14 @@ def status(home: Path) -> PlatformStatus:
     )
 
 
+def is_ready(home: Path) -> bool:
+    """Whether what runs in home was ready when its supervisor last looked. Asks nothing else."""
+    state = Home(home).running()
+    return state is not None and state.ready
+
+
 def environment(home: Path) -> dict[str, str]:
-    """The settings to reach what runs in home, DRP_REDIS_URL to DRP_GENERATOR_URL; empty if nothing runs."""
+    """The settings to reach what runs in home, DRP_REDIS_URL to DRP_CONSOLE_URL; empty if nothing runs."""
     state = Home(home).running()
     return {} if state is None else state.environment
 

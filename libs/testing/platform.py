@@ -14,10 +14,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 
 from libs.adapters.bus import Bus
 from libs.adapters.postgres import Postgres
@@ -176,14 +178,20 @@ class RunningPlatform:
 
     @contextmanager
     def hanging(self, name: str) -> Iterator[None]:
-        """A process of the platform gives no sign meanwhile."""
+        """A process of the platform, and what it started, give no sign meanwhile."""
         pid = self.part(name).pid
         assert pid is not None, f"{name} does not run"  # noqa: S101 - a test's own check
-        os.kill(pid, signal.SIGSTOP)
+        first = psutil.Process(pid)
+        first.suspend()
+        family = [first, *first.children(recursive=True)]
+        for each in family[1:]:
+            each.suspend()
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            for each in reversed(family):
+                with suppress(psutil.NoSuchProcess):
+                    each.resume()
 
     def await_restart(self, name: str, restarts: int) -> None:
         """Wait until the supervisor has started it again so many times in all, and it is ready."""

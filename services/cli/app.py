@@ -17,6 +17,7 @@ from services.cli.commands import (
     alert,
     archive,
     batches,
+    console,
     dataset,
     demo,
     doctor,
@@ -28,6 +29,7 @@ from services.cli.commands import (
     quarantine,
     replay,
     sql,
+    status,
     trace,
     warehouse,
     why,
@@ -38,7 +40,7 @@ from services.cli.settings import home_folder
 __all__ = ["app", "main"]
 
 _SECTIONS: Final = {
-    "Platform": ("up", "down", "status", "env", "doctor", "config", "demo"),
+    "Platform": ("up", "down", "status", "open", "env", "doctor", "config", "demo"),
     "Events": ("publish", "batches", "events", "why", "trace", "quarantine", "ledger", "replay", "archive"),
     "Warehouse": ("sql", "warehouse", "quality", "rebuild", "dataset", "alert"),
 }
@@ -67,6 +69,8 @@ app = typer.Typer(
 )
 
 platform.register(app)
+status.register(app)
+console.register(app)
 publish.register(app)
 app.add_typer(batches.app, name="batches")
 why.register(app)
@@ -147,7 +151,8 @@ def _misused(wrong: typer.TyperException) -> int:
         say(message)
     else:
         said = message.removeprefix("Invalid value: ").rstrip(".")
-        say(f"drp: {said}. Try: {context.command_path if context else 'drp'} -h")
+        end = "" if said.endswith("?") else "."  # it asks whether another command was meant
+        say(f"drp: {said}{end} Try: {context.command_path if context else 'drp'} -h")
     return wrong.exit_code
 
 

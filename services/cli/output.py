@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 import select
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import date, datetime
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Annotated, Any, Final
@@ -31,6 +32,7 @@ __all__ = [
     "number",
     "print_text",
     "reader_is_gone",
+    "redrawn",
     "say",
     "say_too_large",
     "show",
@@ -38,6 +40,7 @@ __all__ = [
     "show_record",
     "show_rows",
     "write_json",
+    "write_json_line",
 ]
 
 USAGE: Final = 2
@@ -98,6 +101,13 @@ def write_json(document: object) -> None:
     sys.stdout.buffer.flush()
 
 
+def write_json_line(document: object) -> None:
+    """One of several documents: each on a line of its own, there as soon as it is written."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(msgspec.json.encode(document, enc_hook=_encode) + b"\n")
+    sys.stdout.buffer.flush()
+
+
 def show_rows(rows: Sequence[Record], *, as_json: bool, columns: Sequence[str], empty: str) -> None:
     """A table of the named columns, or all fields as a JSON array. An empty table says what to do, on stderr."""
     if as_json:
@@ -141,8 +151,6 @@ def show_record(record: Record, *, as_json: bool) -> None:
 
 def show(what: RenderableType) -> None:
     """Anything that Rich draws; as wide as it wants to be where no terminal limits it."""
-    import io
-
     from rich.console import Console
 
     # Drawn first, written then: of a reader that has left, Rich would make an exit code of its own.
@@ -157,6 +165,40 @@ def show(what: RenderableType) -> None:
         console.print(what)
     for line in drawn.get().splitlines():
         print_text(line.rstrip())
+
+
+@contextmanager
+def redrawn() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Draw what a function shows and says: in the place of what it showed last on a terminal, below it elsewhere."""
+    if not sys.stdout.isatty():
+        yield _below
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(highlight=False), auto_refresh=False, vertical_overflow="ellipsis") as live:
+
+        def draw(shows: Callable[[], None]) -> None:
+            drawn = _Drawn()
+            with redirect_stdout(drawn), redirect_stderr(drawn):
+                shows()
+            live.update(Text.from_ansi(drawn.getvalue().rstrip("\n")), refresh=True)
+
+        yield draw
+
+
+def _below(shows: Callable[[], None]) -> None:
+    shows()
+    print_text("")
+    sys.stdout.flush()
+
+
+class _Drawn(io.StringIO):
+    """What is written for a terminal, before it is seen there."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def exact_text(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Final
 
 import redis
 
-__all__ = ["Expected", "append", "entries", "expected", "write_csv"]
+__all__ = ["Expected", "append", "append_one_by_one", "entries", "expected", "write_csv"]
 
 STREAM: Final = "orders"
 CUSTOMERS: Final = 50_000
@@ -66,6 +66,20 @@ def append(url: str, documents: list[bytes]) -> float:
                     pipeline.xadd(STREAM, {"data": document})
                 pipeline.execute()
         return time.monotonic() - began
+
+
+def append_one_by_one(url: str, documents: Iterable[bytes], *, group: str = "ingestor") -> None:
+    """XADD each document once the group has finished the one before it: each is landed by itself."""
+    with redis.Redis.from_url(url) as client:
+        for document in documents:
+            client.xadd(STREAM, {"data": document})
+            while not _finished(client, group):
+                time.sleep(0.001)
+
+
+def _finished(client: redis.Redis, group: str) -> bool:
+    found = next(each for each in client.xinfo_groups(STREAM) if each["name"].decode() == group)
+    return not found["pending"] and not found["lag"]
 
 
 def _event(number: int, event_id: int) -> str:

@@ -22,7 +22,7 @@ NewStack = Callable[..., Stack]
 
 HERE = Path(__file__).parent
 HOW = "make compose-test runs it where a Docker engine answers; as root on Debian after tests/compose/engine.sh start"
-ANY_FREE_PORT = {"DRP_GENERATOR_PORT": "", "DRP_JAEGER_PORT": ""}
+ANY_FREE_PORT = {"DRP_GENERATOR_PORT": "", "DRP_JAEGER_PORT": "", "DRP_CONSOLE_PORT": ""}
 
 
 @pytest.fixture(scope="session")

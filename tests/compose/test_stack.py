@@ -28,7 +28,7 @@ ORDERS = 69_659
 FROM_STDIN = ("--file", "-", "--format", "csv")
 PAGE = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "compose.md").read_text(), re.S | re.M)
 SERVERS = {"redis", "postgres", "objects", "traces"}
-SERVICES = {"generator", "ingestor", "transformer", "validator", "archiver", "audit"}
+SERVICES = {"generator", "ingestor", "transformer", "validator", "archiver", "audit", "console"}
 FIGURES = """
 SELECT sum(total_orders)::BIGINT AS orders, sum(total_amount)::VARCHAR AS total,
        max(total_orders) FILTER (order_date = DATE '1997-01-01')::BIGINT AS first_orders,
@@ -179,7 +179,7 @@ def test_nothing_is_published_beyond_this_machine(stack: Stack) -> None:
         for each in stack.inspect(container)["HostConfig"]["PortBindings"].values()
         for binding in each
     ]
-    assert len(bindings) == 5
+    assert len(bindings) == 6
     assert set(bindings) == {"127.0.0.1"}
 
 
@@ -235,7 +235,7 @@ def test_a_replay_adds_nothing_and_proves_itself(stack: Stack) -> None:
 
 
 def test_it_stops_in_time_and_finds_its_data_again(stack: Stack) -> None:
-    stack.compose("stop", "ingestor", "transformer", "validator", "archiver", "audit", "generator")
+    stack.compose("stop", *sorted(SERVICES))
     codes = [stack.inspect(one)["State"]["ExitCode"] for name in SERVICES for one in stopped(stack, name)]
     assert set(codes) == {0}, "killed rather than drained"
     stack.compose("down")

@@ -1,4 +1,4 @@
-"""What README tells people to type works as it stands there."""
+"""What README and docs/tour.md tell people to type works as it stands there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 
 from libs.testing.platform import RunningPlatform
@@ -17,8 +18,8 @@ from libs.testing.platform import RunningPlatform
 pytestmark = pytest.mark.heavy
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
-
+README, TOUR = ((ROOT / name).read_text() for name in ("README.md", "docs/tour.md"))
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README + TOUR, re.M | re.S)
 
 VARIES: Final = re.compile(
     r"\d\d:\d\d:\d\d|[0-9a-f]{32}|[0-9a-f]{8}-|^(entry|objects|bytes|batches|generation) |^flow name|15,659"
@@ -36,6 +37,15 @@ def block(beginning: str) -> str:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     """Not started: README does that."""
     platform = RunningPlatform(tmp_path_factory.mktemp("readme") / ".drp")
+    yield platform
+    platform.stop()
+
+
+@pytest.fixture
+def toured(tmp_path: Path) -> Iterator[RunningPlatform]:
+    """As the tour begins."""
+    platform = RunningPlatform(tmp_path / ".drp")
+    typed(platform, "\n".join(re.findall(r"`(drp [^`]+)`", TOUR.partition("```")[0].replace("\n", " "))))
     yield platform
     platform.stop()
 
@@ -59,22 +69,23 @@ def typed(platform: RunningPlatform, script: str) -> str:
     return done.stdout
 
 
-def test_try_it(platform: RunningPlatform) -> None:
+def test_the_way_to_an_orders_life(platform: RunningPlatform) -> None:
     script = block("make install")
     lines = [line for line in script.splitlines() if not line.startswith(("make install", "export PATH"))]
     said = typed(platform, "\n".join(lines))
 
-    assert "1997-01-01" in said
-    assert "7515.35" in said
-    assert "validate" in said
-    assert "69,659" in said
+    assert "MINE-1" in said
+    assert re.search(r"^place +staged$", said, re.M)
+    address = said.splitlines()[-1]
+    page = httpx.get(address, trust_env=False).raise_for_status().text
+    assert "Readers see it, since generation" in page
 
 
-def test_see_for_yourself(platform: RunningPlatform) -> None:
-    """What it prints beside times, ids and versions is what README shows."""
-    (shown,) = re.findall(r"They say .*?```text\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+def test_the_tour(toured: RunningPlatform) -> None:
+    """What it prints beside times, ids and versions is what it shows."""
+    (shown,) = re.findall(r"They say .*?```text\n(.*?)^```$", TOUR, re.M | re.S)
 
-    said = typed(platform, "exec 2>&1\n" + block("drp batches ls")).splitlines()
+    said = typed(toured, "exec 2>&1\n" + block("drp batches ls")).splitlines()
 
     same = [line for line in shown.splitlines() if line and not VARIES.search(line)]
     assert len(same) > MOST_OF_IT

@@ -108,7 +108,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iter
 
 def test_of_three_replicas_each_has_its_share_and_one_of_each_kind_may_die(platform: RunningPlatform) -> None:
     replicas = {f"{name}{end}" for name in CONSUMERS for end in ("", "-2", "-3")}
-    assert names_of(platform) == {"generator", *replicas}
+    assert names_of(platform) == {"generator", "console", *replicas}
     platform.drp("publish", "--file", str(REAL_ORDERS))
     with Load(platform, "three", breath=BREATH) as load:
         made = generated(platform)

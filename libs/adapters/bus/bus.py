@@ -14,7 +14,7 @@ from libs.adapters.bus import client as connection
 from libs.adapters.bus import overview, publishing, trimming
 from libs.adapters.bus.delivery import Delivery, Handler, OnPoison
 from libs.adapters.bus.entry import Entry
-from libs.adapters.bus.overview import StreamOverview
+from libs.adapters.bus.overview import ConsumerOverview, StreamOverview
 from libs.adapters.bus.tuning import Tuning
 from libs.adapters.bus.window import Window
 
@@ -202,6 +202,10 @@ class Bus:
     async def overview(self, groups: Mapping[str, Sequence[str]]) -> list[StreamOverview]:
         """Length, pending and lag, looked at without taking anything from anybody."""
         return await overview.overview(self._client, groups)
+
+    async def consumers(self, groups: Mapping[str, Sequence[str]]) -> list[ConsumerOverview]:
+        """Who reads, and how much each has in hand, looked at without taking anything from anybody."""
+        return await overview.consumers(self._client, groups)
 
     def unhandled(self, stream: str, group: str) -> AsyncIterator[Entry]:
         """The entries the group has not acknowledged, pending or unread, looked at without taking them."""

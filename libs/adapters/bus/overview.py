@@ -12,7 +12,16 @@ from redis.exceptions import ResponseError
 from libs.adapters.bus.client import redis_errors
 from libs.adapters.bus.entry import Entry, read_entry
 
-__all__ = ["GroupOverview", "StreamOverview", "group_details", "overview", "unhandled", "unread"]
+__all__ = [
+    "ConsumerOverview",
+    "GroupOverview",
+    "StreamOverview",
+    "consumers",
+    "group_details",
+    "overview",
+    "unhandled",
+    "unread",
+]
 
 PAGE: Final = 200
 """Entry ids asked for at a time."""
@@ -61,10 +70,40 @@ class StreamOverview:
     last_generated_id: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConsumerOverview:
+    """Who reads a stream in a group. pending: entries in its hands; idle: seconds since it was last heard of."""
+
+    stream: str
+    group: str
+    name: str
+    pending: int
+    idle: float
+
+
 async def overview(client: Redis, groups: Mapping[str, Sequence[str]]) -> list[StreamOverview]:
     """One row a declared stream, also if it doesn't exist yet."""
     with redis_errors("cannot look at the streams"):
         return [await _stream(client, stream, declared) for stream, declared in groups.items()]
+
+
+async def consumers(client: Redis, groups: Mapping[str, Sequence[str]]) -> list[ConsumerOverview]:
+    """One row a consumer of the declared groups that exist: those with most in hand first."""
+    found: list[ConsumerOverview] = []
+    with redis_errors("cannot look at the consumers"):
+        for stream, declared in groups.items():
+            for group in sorted((await group_details(client, stream)).keys() & set(declared)):
+                found += [
+                    ConsumerOverview(
+                        stream=stream,
+                        group=group,
+                        name=about["name"].decode(),
+                        pending=about["pending"],
+                        idle=about["idle"] / 1000,
+                    )
+                    for about in await client.xinfo_consumers(stream, group)
+                ]
+    return sorted(found, key=lambda each: -each.pending)
 
 
 async def unhandled(client: Redis, stream: str, group: str) -> AsyncIterator[Entry]:

@@ -22,6 +22,9 @@ __all__ = ["Database"]
 _GENERATION: Final = "warehouse"
 """The catalog that a generation is attached as, whatever its file is called."""
 
+_QUERIES: Final = ("SELECT", "EXPLAIN", "MULTI")
+"""DuckDB's kinds of statement that only read. MULTI: a PIVOT, which DuckDB makes two statements of."""
+
 _STORAGE: Final = "v1.0.0"
 """Files are written so that every DuckDB since 1.0 opens them: people read with tools that lag behind ours."""
 
@@ -62,15 +65,21 @@ class Database:
         return cls._connect(str(path), path, settings)
 
     @classmethod
-    def generation(cls, path: Path, *, frank: bool = False) -> Database:
+    def generation(cls, path: Path, *, frank: bool = False, memory_limit: str | None = None) -> Database:
         """Open a file for reading: any number of readers, in any processes, and no way out of the file.
 
-        SQL can reach no other file, no network and no setting. What it makes is temporary.
+        SQL can reach no other file, no network, no extension and no setting. What it makes is temporary.
 
         Args:
             frank: errors quote values; for somebody's own questions, whose answers go to nobody else.
+            memory_limit: as DuckDB reads it, e.g. `256MB`. With one, nothing goes to disk, and one thread works.
         """
-        opened = cls._connect(":memory:", path, {"temp_directory": _spill_folder()}, frank=frank)
+        settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+        if memory_limit is None:
+            settings["temp_directory"] = _spill_folder()
+        else:
+            settings |= {"memory_limit": memory_limit, "temp_directory": "", "threads": "1"}
+        opened = cls._connect(":memory:", path, settings, frank=frank)
         try:
             # Attached, not opened: DuckDB gives two openers of one file in one process one shared instance,
             # and the second could no longer set what the first has locked.
@@ -139,6 +148,19 @@ class Database:
                 raise Permanent("the statement has no result", fix="a query: SELECT …")
             reader = relation.to_arrow_reader(batch_rows)
         return pa.RecordBatchReader.from_batches(reader.schema, self._read(reader, sql))
+
+    def ensure_query(self, sql: str) -> None:
+        """
+        Raises:
+            Permanent: that is not one statement, or one that does more than to read.
+        """
+        with self._translated(sql):
+            kinds = [statement.type.name for statement in self._connection.extract_statements(sql)]
+        if len(kinds) != 1:
+            what = f"{len(kinds)} statements" if kinds else "no statement"
+            raise Permanent(what, why="one is answered at a time", fix="SELECT …")
+        if kinds[0] not in _QUERIES:
+            raise Permanent(f"{kinds[0]} is not answered", why="only what reads is", fix="SELECT …")
 
     def _read(self, reader: pa.RecordBatchReader, sql: str) -> Iterator[pa.RecordBatch]:
         with translated_stream(_first_words(sql), sql=sql, frank=self._frank):

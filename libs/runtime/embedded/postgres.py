@@ -15,6 +15,7 @@ from typing import Final
 
 from libs.errors import Permanent
 from libs.runtime.embedded.daemon import LAUNCH, Daemon, private_folder, write_private
+from libs.runtime.embedded.server import Server
 
 __all__ = ["PostgresServer"]
 
@@ -25,7 +26,7 @@ READY_LINE: Final = 7
 """Of postmaster.pid, where the server itself says that it takes connections."""
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """PostgreSQL on the loopback, its data in folder/postgres, with one empty database `drp`.
 
     Args:
@@ -35,12 +36,11 @@ class PostgresServer:
     """
 
     def __init__(self, folder: Path, port: int, *, fsync: bool = True) -> None:
-        self.port = port
+        self._user = UNPRIVILEGED if os.geteuid() == 0 else None
+        super().__init__(Daemon("postgres", folder, stop_signal=signal.SIGINT, user=self._user), port)
         self._folder = folder / "postgres"
         self._data = self._folder / "data"
         self._fsync = fsync
-        self._user = UNPRIVILEGED if os.geteuid() == 0 else None
-        self._daemon = Daemon("postgres", folder, stop_signal=signal.SIGINT, user=self._user)
         self._password: str | None = None
 
     @property
@@ -48,21 +48,13 @@ class PostgresServer:
         # Without TLS no driver looks for certificates in a HOME that may be another user's, closed to us.
         return f"postgresql://{USER}:{self._secret()}@127.0.0.1:{self.port}/{DATABASE}?sslmode=disable"
 
-    @property
-    def pid(self) -> int | None:
-        return self._daemon.pid
-
-    @property
-    def daemon(self) -> Daemon:
-        return self._daemon
-
     def start(self) -> None:
         """Make the data folder if there is none (half a second) and start the server.
 
         Raises:
             Permanent: the data could not be made; says what PostgreSQL said.
         """
-        self._daemon.end_stale()
+        self.daemon.end_stale()
         if not self._data.exists():
             self._make_data()
         self._drop_foreign_lock()
@@ -78,7 +70,7 @@ class PostgresServer:
         deadline = time.monotonic() + timeout
         for last in (False, False, True):
             try:
-                self._daemon.wait_until(self.answers, timeout=deadline - time.monotonic())
+                self.daemon.wait_until(self.answers, timeout=deadline - time.monotonic())
             except Permanent:
                 # The children of a postmaster that was killed may hold its memory for a moment longer.
                 if last:
@@ -93,14 +85,8 @@ class PostgresServer:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except OSError:
             return False
-        mine = len(lines) > READY_LINE and lines[0] == str(self._daemon.pid)
+        mine = len(lines) > READY_LINE and lines[0] == str(self.daemon.pid)
         return mine and lines[READY_LINE].strip() == "ready"
-
-    def stop(self, *, timeout: float = 10) -> None:
-        self._daemon.stop(timeout=timeout)
-
-    def kill(self) -> None:
-        self._daemon.kill()
 
     def _launch(self) -> None:
         settings = {
@@ -117,7 +103,7 @@ class PostgresServer:
             "jit": "off",
         }
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        self._daemon.start([_binaries() / "postgres", "-D", self._data, *arguments])
+        self.daemon.start([_binaries() / "postgres", "-D", self._data, *arguments])
 
     def _secret(self) -> str:
         if self._password is None:

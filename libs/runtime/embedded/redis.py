@@ -9,11 +9,12 @@ from pathlib import Path
 
 from libs.errors import Permanent
 from libs.runtime.embedded.daemon import Daemon, private_folder, write_private
+from libs.runtime.embedded.server import Server
 
 __all__ = ["RedisServer"]
 
 
-class RedisServer:
+class RedisServer(Server):
     """Redis on the loopback, its data in folder/redis.
 
     Args:
@@ -23,32 +24,20 @@ class RedisServer:
     """
 
     def __init__(self, folder: Path, port: int, *, binary: Path | None = None) -> None:
-        self.port = port
+        super().__init__(Daemon("redis", folder), port)
         self._folder = folder / "redis"
         self._binary = binary
-        self._daemon = Daemon("redis", folder)
         self._password: str | None = None
 
     @property
     def url(self) -> str:
         return f"redis://default:{self._secret()}@127.0.0.1:{self.port}/0"
 
-    @property
-    def pid(self) -> int | None:
-        return self._daemon.pid
-
-    @property
-    def daemon(self) -> Daemon:
-        return self._daemon
-
     def start(self) -> None:
         private_folder(self._folder)
         configuration = self._folder / "redis.conf"
         write_private(configuration, self._configuration().encode())
-        self._daemon.start([self._binary or _packaged_binary(), configuration])
-
-    def wait_ready(self, timeout: float = 20) -> None:
-        self._daemon.wait_until(self.answers, timeout=timeout)
+        self.daemon.start([self._binary or _packaged_binary(), configuration])
 
     def answers(self) -> bool:
         """It replies to PING, so its data is loaded."""
@@ -64,12 +53,6 @@ class RedisServer:
                 return reply == b"+OK\r\n+PONG\r\n"
         except OSError:
             return False
-
-    def stop(self, *, timeout: float = 10) -> None:
-        self._daemon.stop(timeout=timeout)
-
-    def kill(self) -> None:
-        self._daemon.kill()
 
     def _secret(self) -> str:
         if self._password is None:

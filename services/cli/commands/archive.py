@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from services.cli import completing
 from services.cli.output import PROBLEMS, Json, counted, say, show_record, show_rows, write_json
 from services.cli.settings import operator
 
@@ -18,14 +19,21 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-DatasetName = Annotated[str | None, typer.Option(metavar="NAME", help="Only this dataset.")]
+DatasetName = Annotated[
+    str | None, typer.Option(metavar="NAME", autocompletion=completing.datasets, help="Only this dataset.")
+]
 
 
 @app.command("ls")
 def ls(
     dataset: DatasetName = None,
-    batch: Annotated[str | None, typer.Option(metavar="BATCH", help="Only this batch.")] = None,
-    generation: Annotated[int | None, typer.Option(metavar="N", help="Only this generation.")] = None,
+    batch: Annotated[
+        str | None, typer.Option(metavar="BATCH", autocompletion=completing.batches, help="Only this batch.")
+    ] = None,
+    generation: Annotated[
+        int | None,
+        typer.Option(metavar="N", autocompletion=completing.generations, help="Only this generation."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")] = 50,
     as_json: Json = False,
 ) -> None:

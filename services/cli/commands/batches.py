@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from libs.operations import reading
+from services.cli import completing
 from services.cli.asking import DryRun, Why, Yes, actor, confirmed
 from services.cli.output import PROBLEMS, Json, heading, number, say, show_record, show_rows, write_json
 from services.cli.settings import Operator, operator
@@ -22,7 +23,7 @@ app = typer.Typer(
 )
 
 _A_BATCH: Final = "A batch id, the start of one, or `last`."
-Batch = Annotated[str, typer.Argument(metavar="BATCH", help=_A_BATCH)]
+Batch = Annotated[str, typer.Argument(metavar="BATCH", autocompletion=completing.batches, help=_A_BATCH)]
 
 _COLUMNS: Final = (
     "id",
@@ -65,9 +66,17 @@ _PARTS: Final = {
 
 @app.command("ls")
 def ls(
-    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="Only this dataset.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", autocompletion=completing.datasets, help="Only this dataset."),
+    ] = None,
     status: Annotated[
-        str | None, typer.Option(metavar="STATUS", help=f"One of {', '.join(reading.STATUSES)}.")
+        str | None,
+        typer.Option(
+            metavar="STATUS",
+            autocompletion=completing.statuses,
+            help=f"One of {', '.join(reading.STATUSES)}.",
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")] = 20,
     as_json: Json = False,
@@ -134,10 +143,15 @@ def _advice(record: reading.Record) -> str:
 
 @app.command("close")
 def close(
-    batch: Annotated[str | None, typer.Argument(metavar="BATCH", help=_A_BATCH)] = None,
+    batch: Annotated[
+        str | None, typer.Argument(metavar="BATCH", autocompletion=completing.batches, help=_A_BATCH)
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every open batch.")] = False,
     dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="With --all: only this dataset's.")
+        str | None,
+        typer.Option(
+            metavar="NAME", autocompletion=completing.datasets, help="With --all: only this dataset's."
+        ),
     ] = None,
     reason: Why = "asked for",
     dry_run: DryRun = False,
@@ -252,7 +266,9 @@ def _tell(message: str, record: dict[str, Any], *, dry_run: bool, as_json: bool)
 
 @app.command("wait")
 def wait(
-    batch: Annotated[str | None, typer.Argument(metavar="BATCH", help=_A_BATCH)] = None,
+    batch: Annotated[
+        str | None, typer.Argument(metavar="BATCH", autocompletion=completing.batches, help=_A_BATCH)
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Until nothing is on its way any more.")] = False,
     timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Wait so long at most.")] = 120,
     as_json: Json = False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from services.cli import completing
 from services.cli.output import Json, heading, number, say, show_record, show_rows, write_json
 from services.cli.settings import operator
 
@@ -28,6 +29,7 @@ def find(
         str,
         typer.Argument(
             metavar="TEXT",
+            autocompletion=completing.batches,
             help="An order's number (any dataset's key), an event's id or SOURCE/ID, a batch's id, or a trace's.",
         ),
     ],

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from libs.operations import reading
+from services.cli import completing
 from services.cli.output import PROBLEMS, Json, say, show_record, show_rows, write_json
 from services.cli.settings import operator
 
@@ -39,7 +40,12 @@ _COUNTED: Final = (
 @app.command("show")
 def show(
     batch: Annotated[
-        str | None, typer.Argument(metavar="BATCH", help="Only this one: its id, the start of it, or `last`.")
+        str | None,
+        typer.Argument(
+            metavar="BATCH",
+            autocompletion=completing.batches,
+            help="Only this one: its id, the start of it, or `last`.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated, Final
 import typer
 
 from libs.errors import DrpError
+from services.cli import completing
 from services.cli.commands.pulling import WAIT, Headers, Rows, Wanted, pair, publishing, pull, seconds_of
 from services.cli.output import PROBLEMS, Json, counted, number, say, say_too_large, write_json
 
@@ -82,7 +83,12 @@ def publish(
         typer.Option(metavar="URN", help="The events' source, a part of their identity; see above."),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The dataset; `orders` if there are several.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completing.datasets,
+            help="The dataset; `orders` if there are several.",
+        ),
     ] = None,
     time: Annotated[
         datetime | None,

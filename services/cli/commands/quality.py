@@ -9,6 +9,7 @@ import typer
 
 from libs.errors import Permanent
 from libs.operations import reading
+from services.cli import completing
 from services.cli.asking import DryRun, Why, Yes, actor, confirmed
 from services.cli.output import Json, heading, say, show_rows, write_json
 from services.cli.settings import operator
@@ -45,7 +46,10 @@ _RULES: Final = (
 
 @app.command("ls")
 def ls(
-    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="Only this dataset.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", autocompletion=completing.datasets, help="Only this dataset."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")] = 20,
     as_json: Json = False,
 ) -> None:
@@ -64,7 +68,12 @@ def ls(
 @app.command("show")
 def show(
     generation: Annotated[
-        int | None, typer.Argument(metavar="GENERATION", help="The newest judged one if left out.")
+        int | None,
+        typer.Argument(
+            metavar="GENERATION",
+            autocompletion=completing.generations,
+            help="The newest judged one if left out.",
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=0, metavar="N", help="At most so many failing rows.")] = 20,
     as_json: Json = False,
@@ -92,7 +101,10 @@ def show(
 
 @app.command("accept")
 def accept_generation(
-    generation: Annotated[int, typer.Argument(metavar="GENERATION", help="A blocked one.")],
+    generation: Annotated[
+        int,
+        typer.Argument(metavar="GENERATION", autocompletion=completing.generations, help="A blocked one."),
+    ],
     reason: Why,
     dry_run: DryRun = False,
     yes: Yes = False,

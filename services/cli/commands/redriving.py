@@ -9,6 +9,7 @@ import typer
 
 from libs.operations import reading
 from libs.pipeline.refusals import REASONS
+from services.cli import completing
 from services.cli.asking import DryRun, Yes, actor, confirmed
 from services.cli.output import PROBLEMS, Json, builtins, counted, number, say, show_rows, write_json
 from services.cli.settings import Operator, operator
@@ -29,13 +30,32 @@ __all__ = [
     "tell_redrive",
 ]
 
-Id = Annotated[int, typer.Argument(metavar="ID", help="As `drp quarantine ls` shows it.")]
-Ids = Annotated[
-    list[int] | None, typer.Argument(metavar="[ID]...", help="As `drp quarantine ls` shows them.")
+Id = Annotated[
+    int,
+    typer.Argument(
+        metavar="ID", autocompletion=completing.quarantined, help="As `drp quarantine ls` shows it."
+    ),
 ]
-Code = Annotated[str | None, typer.Option("--reason", metavar="CODE", help="Only this reason code.")]
-InBatch = Annotated[str | None, typer.Option("--batch", metavar="BATCH", help="Only this batch.")]
-OfDataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Only this dataset.")]
+Ids = Annotated[
+    list[int] | None,
+    typer.Argument(
+        metavar="[ID]...", autocompletion=completing.quarantined, help="As `drp quarantine ls` shows them."
+    ),
+]
+Code = Annotated[
+    str | None,
+    typer.Option(
+        "--reason", metavar="CODE", autocompletion=completing.reasons, help="Only this reason code."
+    ),
+]
+InBatch = Annotated[
+    str | None,
+    typer.Option("--batch", metavar="BATCH", autocompletion=completing.batches, help="Only this batch."),
+]
+OfDataset = Annotated[
+    str | None,
+    typer.Option("--dataset", metavar="NAME", autocompletion=completing.datasets, help="Only this dataset."),
+]
 Everything = Annotated[bool, typer.Option("--all", help="Every open one.")]
 Because = Annotated[str, typer.Option("--because", metavar="TEXT", help="Why. It is kept.")]
 

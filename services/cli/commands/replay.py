@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from services.cli import completing
 from services.cli.asking import DryRun, Why, Yes, actor, confirmed
 from services.cli.output import PROBLEMS, Json, counted, number, say, say_too_large, show_rows, write_json
 from services.cli.settings import Operator, operator
@@ -27,7 +28,10 @@ class Source(StrEnum):
 
 
 DatasetName = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The dataset; `orders` if there are several.")
+    str | None,
+    typer.Option(
+        metavar="NAME", autocompletion=completing.datasets, help="The dataset; `orders` if there are several."
+    ),
 ]
 _MOMENTS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
@@ -51,7 +55,10 @@ def replay_command(
         Source, typer.Option("--from", help="Where the events are taken from.")
     ] = Source.archive,
     batch: Annotated[
-        list[str] | None, typer.Option(metavar="BATCH", help="Only this batch. May be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="BATCH", autocompletion=completing.batches, help="Only this batch. May be repeated."
+        ),
     ] = None,
     since: Annotated[
         datetime | None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from libs.errors import DrpError, Permanent
+from services.cli import completing
 from services.cli.output import exact_text, say, show_columns
 from services.cli.settings import operator
 
@@ -52,7 +52,12 @@ def sql(
         typer.Option("--format", help="By default a table; in a file, what its name ends with, else csv."),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The dataset; `orders` if there are several.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completing.datasets,
+            help="The dataset; `orders` if there are several.",
+        ),
     ] = None,
     to: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="A file instead of stdout.")
@@ -77,9 +82,9 @@ def _answer(table: pa.Table, form: Format, to: Path | None) -> None:
     if form is Format.table:
         _show(table)
         return
-    from libs.adapters.warehouse import write_result
+    from libs.adapters.warehouse import distinct, write_result
 
-    write_result(_distinct(table), to or sys.stdout.buffer, _WRITTEN[form])
+    write_result(distinct(table), to or sys.stdout.buffer, _WRITTEN[form])
     if to is not None:
         say(f"wrote {table.num_rows:,} rows to {to}")
 
@@ -94,15 +99,6 @@ async def _ask(statement: str, dataset: str | None) -> pa.Table:
     except DrpError as error:
         error.fix = error.fix or 'drp sql "SHOW ALL TABLES"'
         raise
-
-
-def _distinct(table: pa.Table) -> pa.Table:
-    """Every column under a name of its own: in JSON and Parquet the second of one name would hide the first."""
-    names: list[str] = []
-    for name in table.column_names:
-        candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
-        names.append(next(each for each in candidates if each not in names))
-    return table.rename_columns(names)
 
 
 def _format(asked: Format | None, to: Path | None, *, as_json: bool) -> Format:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from services.cli import completing
 from services.cli.output import Json, show, write_json
 from services.cli.settings import operator
 
@@ -18,7 +19,14 @@ def register(app: typer.Typer) -> None:
 
 
 def trace(
-    batch: Annotated[str, typer.Argument(metavar="BATCH", help="A batch id, the start of one, or `last`.")],
+    batch: Annotated[
+        str,
+        typer.Argument(
+            metavar="BATCH",
+            autocompletion=completing.batches,
+            help="A batch id, the start of one, or `last`.",
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
     """Print the waterfall of a batch.

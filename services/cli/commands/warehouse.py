@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from libs.operations import reading
+from services.cli import completing
 from services.cli.asking import DryRun, Why, Yes, actor, confirmed
 from services.cli.output import Json, print_text, say, show_rows, write_json
 from services.cli.settings import operator
@@ -17,7 +18,10 @@ app = typer.Typer(
 )
 
 DatasetName = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The dataset; `orders` if there are several.")
+    str | None,
+    typer.Option(
+        metavar="NAME", autocompletion=completing.datasets, help="The dataset; `orders` if there are several."
+    ),
 ]
 
 _COLUMNS: Final = (
@@ -37,7 +41,10 @@ _COLUMNS: Final = (
 
 @app.command("ls")
 def ls(
-    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="Only this dataset.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", autocompletion=completing.datasets, help="Only this dataset."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")] = 20,
     as_json: Json = False,
 ) -> None:
@@ -84,7 +91,12 @@ def path(dataset: DatasetName = None, as_json: Json = False) -> None:
 def rollback_warehouse(
     reason: Why,
     to: Annotated[
-        int | None, typer.Option(metavar="GENERATION", help="The one before the current if left out.")
+        int | None,
+        typer.Option(
+            metavar="GENERATION",
+            autocompletion=completing.generations,
+            help="The one before the current if left out.",
+        ),
     ] = None,
     dataset: DatasetName = None,
     dry_run: DryRun = False,

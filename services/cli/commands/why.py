@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from services.cli import completing
 from services.cli.output import Json, builtins, print_text, say, write_json
 from services.cli.settings import operator
 
@@ -22,6 +23,7 @@ def explain(
         str,
         typer.Argument(
             metavar="WHAT",
+            autocompletion=completing.things,
             help="A batch, a generation, an event's id or key, or quarantine:N.",
         ),
     ],

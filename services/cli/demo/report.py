@@ -68,7 +68,7 @@ class Report(msgspec.Struct, kw_only=True):
     def expect(self, name: str, expected: object, found: object) -> bool:
         """Note whether an invariant held."""
         held = expected == found
-        self.checks.append(Check(name=name, expected=str(expected), found=str(found), held=held))
+        self.checks.append(Check(name=name, expected=_said(expected), found=_said(found), held=held))
         return held
 
     @property
@@ -79,3 +79,17 @@ class Report(msgspec.Struct, kw_only=True):
         document = {"passed": self.passed, **msgspec.to_builtins(self)}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+
+
+def _said(value: object) -> str:
+    """As people read it."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case int() | Decimal():
+            return f"{value:,}"
+        case tuple():
+            return "; ".join(_said(each) for each in value)
+        case []:
+            return "none"
+    return str(value)

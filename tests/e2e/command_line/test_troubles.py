@@ -161,5 +161,7 @@ def test_an_attached_platform_tells_its_parts_and_ends_with_ctrl_c(drp: Drp) -> 
         True,
         str(drp.platform.home),
     )
+    (console,) = [part["url"] for part in found["parts"] if part["name"] == "console"]
+    assert f"See it: {console} (drp open)\n" in err
     assert "stopping" in err
     assert not [part for part in found["parts"] if Path(f"/proc/{part['pid']}").exists()]

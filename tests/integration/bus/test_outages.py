@@ -34,7 +34,7 @@ async def test_a_boot_that_may_not_wait_says_that_redis_is_unreachable() -> None
 async def test_a_wrong_password_is_not_waited_for(redis_server: RestartableRedis) -> None:
     wrong = redis_server.url.replace("redis://default:", "redis://default:not")
     with pytest.raises(Permanent, match="DRP_REDIS_URL"):
-        await asyncio.wait_for(Bus.connect(wrong, service="test", consumer="one"), 5)
+        await asyncio.wait_for(Bus.connect(wrong, service="test", consumer="one"), 30)
 
 
 async def test_the_first_publish_after_a_restart_succeeds(

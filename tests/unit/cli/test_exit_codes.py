@@ -12,7 +12,7 @@ import pytest
 
 from libs.datasets import BUILT_IN
 from libs.errors import Permanent, Transient
-from services.cli.commands import doctor, platform
+from services.cli.commands import doctor, status
 from tests.unit.cli.calling import Drp
 
 
@@ -20,7 +20,7 @@ def fails_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail() -> Path:
         raise error
 
-    monkeypatch.setattr(platform, "_home", fail)
+    monkeypatch.setattr(status, "home_folder", fail)
 
 
 def test_a_contract_that_is_right_is_fine(drp: Drp) -> None:
@@ -66,11 +66,14 @@ def test_a_defect_of_ours_is_shown_whole(drp: Drp, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nope"], "drp: No such command 'nope'. Try: drp -h"),
+        (["nothing"], "drp: No such command 'nothing'. Try: drp -h"),
+        (["opn"], "drp: No such command 'opn'. Did you mean 'open'? Try: drp -h"),
         (["batches", "nope"], "drp: No such command 'nope'. Try: drp batches -h"),
         (["up", "--scale", "generator=2"], "'generator' has no replicas"),
         (["up", "--scale", "ingestor=some"], "'ingestor=some' is no number of replicas"),
         (["status", "--nope"], "drp: No such option: --nope. Try: drp status -h"),
+        (["status", "--every", "2s"], "drp: --every is for --watch. Try: drp status -h"),
+        (["status", "--watch", "--every", "soon"], "'soon' is no time like 30s, 5m or 1h"),
         (["batches", "wait"], "drp: name a batch, or say --all. Try: drp batches wait -h"),
         (["batches", "wait", "last", "--all"], "drp: name a batch, or say --all."),
         (["batches", "close"], "drp: name a batch, or say --all."),
@@ -119,6 +122,7 @@ def test_a_contract_that_is_wrong_is_a_problem_found(drp: Drp, tmp_path: Path) -
     "arguments",
     [
         ["status"],
+        ["open"],
         ["env"],
         ["batches", "ls"],
         ["batches", "show", "last"],

@@ -1,0 +1,114 @@
+"""The ledger, counted again in the background: too much for every page, too important for none.
+
+A count reads every entry that waits in the streams and every batch, so it is done at most once every few seconds, and
+takes at most a tenth of the time; pages show the newest with its age.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from libs.adapters.postgres import Postgres
+from libs.operations.balance import Part, Taken, files_that_readers_see, unbalanced
+from libs.operations.ledger import LedgerReport, verify_ledger
+from services.console.domain.ledger import BatchRow, batch_row
+from services.console.doors import Doors, Missing, Seen
+from services.console.looks.staged import Staged
+
+__all__ = ["DIFFERING", "Counted", "LedgerWatch"]
+
+FIRST_WITHIN: Final = 2.0
+"""Seconds that a page waits for the first count there is."""
+STALE_AFTER: Final = 60.0
+"""Seconds after which a count that nobody renewed says little of now: a page waits for the next as for the first."""
+COUNT_WITHIN: Final = 120.0
+LEAST_PAUSE: Final = 2.0
+_SHARE: Final = 10
+DIFFERING: Final = 8
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """Every dataset's ledger as it was counted at a moment, which took so many seconds.
+
+    differing: the newest batches of which two sides differ, at most DIFFERING + 1; the archive and what readers see are
+    among the sides, and no part of the reports.
+    """
+
+    at: datetime
+    seconds: float
+    reports: list[LedgerReport]
+    differing: list[BatchRow]
+
+
+class LedgerWatch:
+    """Counts when somebody looks; the one who looks gets what was counted before."""
+
+    def __init__(self, doors: Doors, staged: Staged) -> None:
+        self._doors = doors
+        self._staged = staged
+        self._counted: Counted | None = None
+        self._missing: Missing | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._not_before = 0.0
+
+    @property
+    def told(self) -> tuple[list[LedgerReport], list[BatchRow]] | None:
+        """The reports, and the batches that differ: what a page shows of a count, but for its moment."""
+        return None if self._counted is None else (self._counted.reports, self._counted.differing)
+
+    @property
+    def is_counting(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    @property
+    def _is_stale(self) -> bool:
+        return self._counted is None or (datetime.now(UTC) - self._counted.at).total_seconds() >= STALE_AFTER
+
+    def begin(self) -> bool:
+        """Begin a count, if none is under way and the last one has not just been; whether one was begun."""
+        if self.is_counting or time.monotonic() < self._not_before:
+            return False
+        self._task = asyncio.create_task(self._count(), name="count the ledger")
+        return True
+
+    async def newest(self) -> Seen[Counted]:
+        """The newest count, and what keeps us from a newer one, if something does. One of them may be missing."""
+        self.begin()
+        if self._is_stale and self._task is not None:
+            await asyncio.wait({self._task}, timeout=FIRST_WITHIN)
+        return Seen(self._counted, self._missing)
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _count(self) -> None:
+        began = time.monotonic()
+        seen = await self._doors.look("ledger", self._verified, within=COUNT_WITHIN)
+        took = time.monotonic() - began
+        self._missing = seen.missing
+        if seen.value is not None:
+            reports, differing = seen.value
+            self._counted = Counted(at=datetime.now(UTC), seconds=took, reports=reports, differing=differing)
+        self._not_before = time.monotonic() + max(LEAST_PAUSE, _SHARE * took)
+
+    async def _verified(self) -> tuple[list[LedgerReport], list[BatchRow]]:
+        postgres, bus, datasets = await self._doors.postgres(), await self._doors.bus(), self._doors.datasets
+        reports = await verify_ledger(postgres, bus, datasets)
+        seen = await self._doors.look("warehouse", lambda: self._taken(postgres))
+        taken = seen.value or {}
+        found = await unbalanced(postgres, datasets, Part(limit=DIFFERING + 1), taken=taken)
+        archives = self._doors.archives
+        return reports, [
+            batch_row(each, taken.get(each.read_file or ""), archives=archives) for each in found
+        ]
+
+    async def _taken(self, postgres: Postgres) -> dict[str, dict[uuid.UUID, Taken]]:
+        return await self._staged.of(await files_that_readers_see(postgres))
