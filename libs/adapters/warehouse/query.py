@@ -49,8 +49,10 @@ def write_result(table: pa.Table, sink: Path | IO[bytes], form: Format) -> None:
     if form == "json":
         for piece in _json(table):
             sink.write(piece)
-    else:
-        write_stream(table.to_reader(), sink, form)
+        return
+    # What csv can't say is found before the first byte is written: half an answer looks like an answer.
+    whole = _flat(table) if form == "csv" else table
+    write_stream(whole.to_reader(), sink, form)
 
 
 def write_stream(reader: pa.RecordBatchReader, sink: IO[bytes], form: Literal["csv", "parquet"]) -> int:
