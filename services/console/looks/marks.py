@@ -7,6 +7,7 @@ never sent, so nothing is lost by missing a message, or by listening to none.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from services.console.looks.counted import LedgerWatch
 from services.console.looks.flow import backlogs
 
 __all__ = ["TOPICS", "Marks"]
+
+log = logging.getLogger(__name__)
 
 TOPICS: Final = ("flow", "batches", "quarantine")
 LOOK_EVERY: Final = 1.0
@@ -69,16 +72,22 @@ class Marks:
     def _watching(self) -> Iterator[None]:
         self._watchers += 1
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._watch(), name="watch for changes")
+            self._task = asyncio.create_task(self._keep_watching(), name="watch for changes")
         try:
             yield
         finally:
             self._watchers -= 1
 
-    async def _watch(self) -> None:
+    async def _keep_watching(self) -> None:
+        """One look that fails, for whatever reason, doesn't leave every open page Live and still."""
         while self._watchers:
             await asyncio.sleep(LOOK_EVERY)
-            if await self._look():
+            try:
+                changed = await self._look()
+            except Exception:
+                log.exception("could not look for changes")
+                continue
+            if changed:
                 self._news.set()
                 self._news = asyncio.Event()
 

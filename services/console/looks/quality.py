@@ -60,11 +60,6 @@ class ChosenGeneration(msgspec.Struct, frozen=True, kw_only=True):
     acceptable: bool
 
     @property
-    def broken_by(self) -> int:
-        """Rows that break a rule, by the rules' own counts; a row that breaks two counts twice."""
-        return sum(check["unexpected"] or 0 for check in self.checks)
-
-    @property
     def waiting(self) -> list[str]:
         """Its batches that wait because it is blocked."""
         return [str(batch.id) for batch in self.batches if batch.status == "blocked"]

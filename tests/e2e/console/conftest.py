@@ -18,6 +18,8 @@ addEventListener("securitypolicyviolation", (event) => {
   console.error(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`);
 });
 """
+JAEGER = "http://jaeger.test:16686"
+"""Where there would be one: a page links to it, and asks it nothing."""
 PATIENCE = 120_000
 """Milliseconds that a page may take: what it waits for is the platform, on a machine that has other work, too."""
 
@@ -76,7 +78,7 @@ def browser() -> Iterator[Browser]:
 def platform(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     """Made after the browser: without one nothing is started."""
     del browser
-    running = RunningPlatform(tmp_path_factory.mktemp("console") / ".drp")
+    running = RunningPlatform(tmp_path_factory.mktemp("console") / ".drp", {"DRP_TRACE_UI_URL": JAEGER})
     running.start()
     yield running
     running.stop()

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from libs.testing.platform import RunningPlatform
-from tests.e2e.console.conftest import PATIENCE, Watched
+from tests.e2e.console.conftest import JAEGER, PATIENCE, Watched
 
 REAL_ORDERS = Path(__file__).parents[2] / "data" / "cdnow_orders.csv.gz"
 PAGES = (
@@ -50,7 +50,7 @@ def test_an_empty_platform_shows_how_to_begin_and_copies_it(watched: Watched) ->
     assert "drp publish --file" in page.evaluate("navigator.clipboard.readText()")
 
 
-@pytest.mark.parametrize("path", ["/", "/batches", "/events", "/quarantine", "/ledger", "/data"])
+@pytest.mark.parametrize("path", ["/", "/batches", "/quality", "/events", "/quarantine", "/ledger", "/data"])
 def test_every_page_comes_though_nothing_was_published(watched: Watched, path: str) -> None:
     page = watched.open(path)
     expect(page.locator("h1")).to_have_count(1)
@@ -83,6 +83,13 @@ def test_a_blocked_generation_is_seen_and_its_cause_is_found_by_clicking(
     expect(page.get_by_text("•••••")).to_have_count(0)
     page.get_by_role("link", name="Verify").click()
     expect(page.get_by_text("same, byte for byte").first).to_be_visible()
+
+
+def test_a_batch_s_trace_is_a_click_from_where_there_is_a_jaeger(watched: Watched) -> None:
+    page = watched.open("/batches/last")
+    page.get_by_text(re.compile("^Its trace:")).click()
+    link = page.get_by_role("link", name="in Jaeger")
+    expect(link).to_have_attribute("href", re.compile(rf"^{JAEGER}/trace/[0-9a-f]{{32}}$"))
 
 
 def test_what_was_opened_stays_open_when_the_page_is_renewed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -22,6 +23,15 @@ LOOKS: Final[dict[str, tuple[Literal["light", "dark"], tuple[int, int]]]] = {
     "light": ("light", (1280, 900)),
     "dark": ("dark", (1280, 900)),
     "telephone": ("light", (375, 812)),
+}
+LETTERS: Final = {
+    "b": "/batches",
+    "q": "/quality",
+    "e": "/events",
+    "u": "/quarantine",
+    "l": "/ledger",
+    "d": "/data",
+    "f": "/",
 }
 MORE = ("/nothing", "/events?q=nothing", "/batches?status=blocked&sort=rows")
 
@@ -109,7 +119,7 @@ def test_each_page_has_its_picture_in_light_dark_and_small(
 
 def test_every_page_is_reached_by_two_keys(watched: Watched) -> None:
     page = watched.open()
-    for letter, path in (("b", "/batches"), ("e", "/events"), ("f", "/")):
+    for letter, path in LETTERS.items():
         page.keyboard.press("g")
         page.keyboard.press(letter)
         page.wait_for_url(watched.url + path)
@@ -152,3 +162,31 @@ def test_what_is_written_into_a_field_is_no_key(watched: Watched) -> None:
     page.keyboard.type("gb?j")
     expect(page.locator("#q")).to_have_value("gb?j")
     expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_refused_event_is_found_by_its_cause_and_shown_when_asked(watched: Watched) -> None:
+    page = watched.open()
+    page.get_by_role("link", name="events that were not taken").click()
+    cause = page.locator("table.causes tbody a").first
+    reason = cause.inner_text()
+    cause.click()
+    expect(page.get_by_label("Reason")).to_have_value(reason)
+    page.locator("section[aria-labelledby=events-title] tbody th a").first.click()
+    expect(page.locator("h1")).to_have_text(re.compile(r"Event \d+"))
+    expect(page.locator("p.states")).to_contain_text(reason)
+    expect(page.locator("pre.document")).to_have_count(0)
+    page.get_by_role("link", name="Show it").click()
+    expect(page.locator("pre.document").first).to_be_visible()
+
+
+def test_a_broken_rule_in_the_map_leads_to_the_rows_that_break_it(watched: Watched) -> None:
+    page = watched.open("/quality")
+    expect(page.locator(".gate .verdict")).to_contain_text("is blocked by amount_not_negative")
+    page.get_by_role("link", name=re.compile(r"^amount_not_negative, generation \d+: fail")).last.click()
+    expect(page.get_by_label("Rule", exact=True)).to_have_value("amount_not_negative")
+    expect(
+        page.get_by_role("heading", name=re.compile("^Rows that break amount_not_negative"))
+    ).to_be_visible()
+    expect(page.get_by_text("•••••").first).to_be_visible()
+    page.get_by_role("link", name="Show them").click()
+    expect(page.get_by_text("•••••")).to_have_count(0)

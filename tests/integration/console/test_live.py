@@ -106,6 +106,29 @@ async def test_what_moved_is_counted_and_told_though_no_page_is_asked_for(
     assert await at_rest(seen) == marks
 
 
+async def test_a_look_that_fails_does_not_end_the_watch(
+    console: Opened, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = console()
+    await at_rest(seen)
+    following = seen.room.marks.follow()
+    first = await anext(following)
+    look, failed = seen.room.marks._look, asyncio.Event()
+
+    async def fails_once() -> bool:
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("unforeseen")
+        return await look()
+
+    monkeypatch.setattr(seen.room.marks, "_look", fails_once)
+    async with asyncio.timeout(10):
+        await failed.wait()
+    await works.land(*orders_placed(3))
+    await news_of(following, "batches", first["batches"])
+    await following.aclose()
+
+
 async def test_nobody_is_watched_for_when_nobody_follows(console: Opened) -> None:
     seen = console()
     following = seen.room.marks.follow()
