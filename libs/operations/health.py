@@ -30,14 +30,22 @@ GROUP BY flow_name ORDER BY flow_name
 
 _CONCERNS: Final = """
 -- one row per kind of concern: how many there are, since when, and whether that is too long
-WITH late AS (SELECT now() - make_interval(secs => $1) AS closed, now() - make_interval(secs => $1 + $2) AS opened)
+WITH late AS (SELECT now() - make_interval(secs => $1) AS closed, now() - make_interval(secs => $1 + $2) AS opened),
+-- what readers don't see is found by its index; of all batches it is a few
+unseen AS (
+    SELECT status, closed_at, opened_at FROM ops.batch_status WHERE state = 'closed' AND generation IS NULL
+)
 SELECT 'blocked' AS what, count(*) AS count, min(closed_at) AS since, count(*) > 0 AS urgent
-FROM ops.batch_status WHERE status = 'blocked'
+FROM unseen WHERE status = 'blocked'
 UNION ALL
 SELECT 'late', count(*), min(coalesce(closed_at, opened_at)), count(*) > 0
-FROM ops.batch_status, late
-WHERE (status IN ('closed', 'building', 'built', 'passed') AND closed_at < late.closed)
-   OR (status = 'open' AND received + dead_lettered > 0 AND opened_at < late.opened)
+FROM (
+    SELECT closed_at, opened_at FROM unseen, late
+    WHERE status IN ('closed', 'building', 'built', 'passed') AND closed_at < late.closed
+    UNION ALL
+    SELECT closed_at, opened_at FROM ops.batches, late
+    WHERE state = 'open' AND received + dead_lettered > 0 AND opened_at < late.opened
+) AS waiting
 UNION ALL
 SELECT 'pinned', count(*), min(pinned_at), count(*) > 0 FROM ops.warehouse_pointer WHERE pinned_at IS NOT NULL
 UNION ALL
