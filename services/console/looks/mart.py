@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ from libs.adapters.warehouse import Database, Warehouse
 from libs.datasets import Dataset, quoted
 from libs.errors import Permanent
 from services.console.doors import Doors
+from services.console.looks.rows import read
 
 __all__ = ["MartPlot", "Marts", "current_file", "numbers", "plot_of", "published_file"]
 
@@ -63,7 +64,7 @@ class Marts:
             return None
         known = self._read.get(dataset.name)
         if known is None or known.file != current.name:
-            known = self._read[dataset.name] = await asyncio.to_thread(_read, current, dataset)
+            known = self._read[dataset.name] = await read(current, partial(_first, current.name, dataset))
         return known
 
 
@@ -120,11 +121,10 @@ def _is(kind: str, kinds: tuple[str, ...]) -> bool:
     return kind.startswith(kinds) and not kind.endswith("]")
 
 
-def _read(path: Path, dataset: Dataset) -> MartPlot | None:
-    """The first mart that has a time and a number; None if none has."""
-    with Database.generation(path) as generation:
-        plots = (plot_of(generation, dataset.name, mart, path.name, None) for mart in dataset.marts)
-        return next((plot for plot in plots if plot is not None), None)
+def _first(file: str, dataset: Dataset, generation: Database) -> MartPlot | None:
+    """Of the first mart that has a time and a number; None if none has."""
+    plots = (plot_of(generation, dataset.name, mart, file, None) for mart in dataset.marts)
+    return next((plot for plot in plots if plot is not None), None)
 
 
 def _telling(numbers: Sequence[str]) -> str | None:

@@ -7,11 +7,12 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from libs.adapters.warehouse import Database, Warehouse
+from libs.adapters.warehouse import Warehouse
 from libs.datasets import Dataset
 from libs.errors import Permanent
 from libs.operations.balance import Taken, taken_by_batch
 from services.console.doors import Doors
+from services.console.looks.rows import read
 
 __all__ = ["Staged"]
 
@@ -59,11 +60,7 @@ class Staged:
     async def _counted(self, dataset: Dataset, file: str) -> dict[uuid.UUID, Taken]:
         kept = self._kept.get(dataset.name)
         if kept is None or kept[0] != file:
-            found = await asyncio.to_thread(_read, self.path_of(dataset.name, file), dataset)
+            path = self.path_of(dataset.name, file)
+            found = await read(path, lambda generation: taken_by_batch(generation, dataset))
             kept = self._kept[dataset.name] = (file, found)
         return kept[1]
-
-
-def _read(path: Path, dataset: Dataset) -> dict[uuid.UUID, Taken]:
-    with Database.generation(path) as generation:
-        return taken_by_batch(generation, dataset)
