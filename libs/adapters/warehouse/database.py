@@ -15,7 +15,7 @@ from libs.errors import DrpError, Permanent
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from duckdb import DuckDBPyConnection
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 __all__ = ["Database"]
 
@@ -24,6 +24,9 @@ _GENERATION: Final = "warehouse"
 
 _QUERIES: Final = ("SELECT", "EXPLAIN", "MULTI")
 """DuckDB's kinds of statement that only read. MULTI: a PIVOT, which DuckDB makes two statements of."""
+
+_INEXACT: Final = ("UHUGEINT", "TIME WITH TIME ZONE")
+"""Of an integer over 2^127 Arrow is given a negative one, of a time of day its zone is left out (DuckDB 2.0)."""
 
 _STORAGE: Final = "v1.0.0"
 """Files are written so that every DuckDB since 1.0 opens them: people read with tools that lag behind ours."""
@@ -138,7 +141,7 @@ class Database:
         """The result as a stream of record batches; valid until the next statement.
 
         Raises:
-            Permanent: also if the statement has no result.
+            Permanent: also if the statement has no result, or a column that Arrow would tell wrongly.
         """
         import pyarrow as pa
 
@@ -146,6 +149,7 @@ class Database:
             relation = self._connection.sql(sql)
             if relation is None:
                 raise Permanent("the statement has no result", fix="a query: SELECT …")
+            _ensure_exact(relation)
             reader = relation.to_arrow_reader(batch_rows)
         return pa.RecordBatchReader.from_batches(reader.schema, self._read(reader, sql))
 
@@ -204,6 +208,19 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _ensure_exact(relation: DuckDBPyRelation) -> None:
+    """
+    Raises:
+        Permanent: a column has values that Arrow has no type for, and DuckDB would hand over as others.
+    """
+    for name, kind in zip(relation.columns, relation.types, strict=True):
+        for inexact in _INEXACT:
+            if inexact in str(kind):
+                raise Permanent(
+                    f"column {name} can not be told exactly", why=f"it is {kind}", fix="cast it to VARCHAR"
+                )
 
 
 def _first_words(sql: str) -> str:

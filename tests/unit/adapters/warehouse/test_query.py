@@ -72,6 +72,16 @@ def test_a_missing_generation_is_told(tmp_path: Path) -> None:
         query(tmp_path / "gone.duckdb", "SELECT 1")
 
 
+@pytest.mark.parametrize(
+    "value", ["(2::UHUGEINT ** 127)::UHUGEINT", "'10:00:00+02'::TIMETZ", "['10:00:00+02'::TIMETZ]"]
+)
+def test_what_arrow_would_tell_wrongly_is_refused(generation: Path, value: str) -> None:
+    with pytest.raises(Permanent, match="column odd can not be told exactly") as refused:
+        query(generation, f"SELECT 1 AS one, {value} AS odd")
+    assert refused.value.fix == "cast it to VARCHAR"
+    assert query(generation, f"SELECT {value}::VARCHAR AS told").num_rows == 1
+
+
 def test_json_keeps_every_digit_and_says_the_zone(generation: Path) -> None:
     sink = io.BytesIO()
     write_result(query(generation, SELECT), sink, "json")
