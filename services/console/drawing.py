@@ -68,12 +68,18 @@ def _environment() -> Environment:
         for name in ("ago", "moment", "number", "rate", "share", "short", "sign", "size", "span")
     }
     environment.filters["data"] = _data
+    environment.filters["breakable"] = _breakable
     environment.globals["static"] = _address
     return environment
 
 
 def _address(path: str) -> str:
     return f"/static/{static_files()[path].version}/{path}"
+
+
+def _breakable(names: str) -> Markup:
+    """Names that a narrow page may break after an underscore, and not elsewhere."""
+    return Markup("_<wbr>").join(names.split("_"))
 
 
 def _data(value: object) -> Markup:

@@ -83,7 +83,8 @@ class Trend(msgspec.Struct, frozen=True, kw_only=True):
     """The share of rows that break a rule, a bar for each generation that has one.
 
     within, beyond: bars (paths) up to what is tolerated, and over it. cut: marks on those that end beyond the scale.
-    tolerance_y: where the line of what is tolerated lies. newest, highest, tolerance: parts of one.
+    tolerance_y: where the line of what is tolerated lies; None if nothing is, or no row broke the rule.
+    newest, highest, tolerance: parts of one.
     """
 
     within: str
@@ -260,7 +261,7 @@ def trend(shares: Sequence[float | None], tolerance: float | None) -> Trend | No
         within=" ".join(within),
         beyond=" ".join(beyond),
         cut=" ".join(cut),
-        tolerance_y=_y(line, top) if line else None,
+        tolerance_y=_y(line, top) if line and highest else None,
         newest=told[-1],
         highest=highest,
         tolerance=tolerance,

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 GENERATIONS: Final = 30
-CHOSEN_ROWS: Final = 100
+CHOSEN_ROWS: Final = 25
 BATCHES: Final = 12
 
 

@@ -199,6 +199,12 @@ def test_where_nothing_is_tolerated_there_is_no_line_and_the_least_bar_can_be_se
     assert trend([None, None], 0.1) is None
 
 
+def test_where_no_row_broke_the_rule_there_is_nothing_to_compare_with_what_is_tolerated() -> None:
+    made = trend([0.0, 0.0], 0.1)
+    assert made is not None
+    assert (made.within, made.beyond, made.tolerance_y, made.tolerance) == ("", "", None, 0.1)
+
+
 def test_commands_say_how_a_blocked_generation_is_left_out_or_accepted() -> None:
     generation = {"number": 3, "dataset": "orders"}
     lines = [
