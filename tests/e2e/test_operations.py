@@ -177,7 +177,7 @@ def test_lag_is_seen_and_producers_are_told_to_wait(operator: Operator) -> None:
 
     with operator.platform.hanging("ingestor"):
         operator.platform.with_stores(fill)
-        asyncio.run(until(refused, timeout=30))
+        asyncio.run(until(refused, timeout=60))
         said = operator.types("Lag grows, producers get 503", expect=[0, 3, 0, 0])
         assert "ingestor" in said
         assert "lag" in said

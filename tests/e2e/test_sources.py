@@ -83,7 +83,7 @@ def pulling(
         assert running.stderr is not None
         heard = until_said(running.stderr, once)
         running.send_signal(end)
-        out, err = running.communicate(timeout=30)
+        out, err = running.communicate(timeout=60)
     return running.returncode, json.loads(out), heard + err
 
 

@@ -231,7 +231,7 @@ def everything_dies(platform: RunningPlatform, *, paused: str) -> None:
     replica = process_of(platform, paused)
     state.supervisor.send(signal.SIGKILL)
     replica.send(signal.SIGKILL)
-    assert wait_for_end([part.process for part in state.parts if part.process is not None], timeout=30)
+    assert wait_for_end([part.process for part in state.parts if part.process is not None], timeout=60)
 
 
 def process_of(platform: RunningPlatform, name: str) -> Process:

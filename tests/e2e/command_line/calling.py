@@ -66,7 +66,7 @@ def published(platform: RunningPlatform, path: Path, text: str) -> str:
 
 def closed(platform: RunningPlatform) -> str:
     """The one open batch, once it has taken all that was published, closed by command."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while platform.ledger().in_flight and time.monotonic() < deadline:
         time.sleep(0.1)
     said = ran(platform, "batches", "close", "--all", "--reason", "a test", "--json")
@@ -121,5 +121,5 @@ def interrupted(drp: Drp, arguments: Sequence[str], *, once: str) -> Said:
         assert running.stderr is not None
         heard = until_said(running.stderr, once)
         running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=20)
+        out, err = running.communicate(timeout=60)
     return Said(running.returncode, out, heard + err)

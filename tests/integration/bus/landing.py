@@ -50,7 +50,7 @@ class Subscribe(Protocol):
     async def __call__(self, bus: Bus, landing: Landing, **options: Any) -> Bus: ...
 
 
-async def eventually(condition: Callable[[], Awaitable[object]], *, wait: float = 10) -> None:
+async def eventually(condition: Callable[[], Awaitable[object]], *, wait: float = 60) -> None:
     """until() for a condition that has to be awaited. wait in seconds."""
     asked: Callable[[], Any] = condition
     await until(asked, timeout=wait)

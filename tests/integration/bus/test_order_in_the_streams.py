@@ -102,7 +102,7 @@ async def test_trimming_beside_consumers_at_work_loses_nothing(
         await bus.publish("orders", documents[first : first + 100])
         trimmed += (await bus.trim(groups))["orders"]
 
-    await until(lambda: len(landing.landed) >= 5000, timeout=20)
+    await until(lambda: len(landing.landed) >= 5000, timeout=60)
     assert landing.data == documents
     assert trimmed > 0
 

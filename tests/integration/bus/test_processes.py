@@ -55,7 +55,7 @@ async def test_kill_9_under_load_loses_nothing(
     processes = [await start(redis_url, "one"), await start(redis_url, "two")]
     load = asyncio.create_task(publish(connect, redis_url, count))
     for landed in (1_000, 5_000, 9_000, 13_000):
-        await eventually(partial(_more_than, raw, landed), wait=20)
+        await eventually(partial(_more_than, raw, landed), wait=60)
         processes[0].kill()
         await processes[0].wait()
         processes.append(await start(redis_url, "one"))
@@ -63,7 +63,7 @@ async def test_kill_9_under_load_loses_nothing(
         processes.reverse()
     await load
 
-    await eventually(lambda: _all_landed(raw, count), wait=30)
+    await eventually(lambda: _all_landed(raw, count), wait=60)
     assert await raw.llen("buried") == 0
 
 
@@ -74,13 +74,13 @@ async def test_sigterm_under_load_loses_nothing_and_exits_0(
     process = await start(redis_url, "one")
     load = asyncio.create_task(publish(connect, redis_url, count))
     for landed in (1_000, 8_000):
-        await eventually(partial(_more_than, raw, landed), wait=20)
+        await eventually(partial(_more_than, raw, landed), wait=60)
         process.terminate()
         assert await process.wait() == 0
         process = await start(redis_url, "one")
     await load
 
-    await eventually(lambda: _all_landed(raw, count), wait=30)
+    await eventually(lambda: _all_landed(raw, count), wait=60)
     assert await raw.llen("buried") == 0
 
 
@@ -122,7 +122,7 @@ async def test_poison_that_kills_the_process_ends_alone_and_its_neighbours_land(
             assert deaths <= 6
             process = await start(redis_url, "one")
 
-    await eventually(lambda: _all_landed(raw, len(good)), wait=15)
+    await eventually(lambda: _all_landed(raw, len(good)), wait=60)
     data, reason = await raw.lrange("buried", 0, -1)
     assert data == b"kill"
     assert reason.startswith(b"undeliverable")
@@ -142,7 +142,7 @@ async def test_losing_the_stream_or_its_group_ends_the_process_with_an_error(
     else:
         await either.flushall()
 
-    assert await asyncio.wait_for(process.wait(), 10) == 1
+    assert await asyncio.wait_for(process.wait(), 60) == 1
 
 
 async def test_read_only_redis_ends_the_process_with_an_error_and_without_a_flood_of_logs(
@@ -152,7 +152,7 @@ async def test_read_only_redis_ends_the_process_with_an_error_and_without_a_floo
     await eventually(lambda: _reading(either))
     await either.replicaof("127.0.0.1", "1")
 
-    _, stderr = await asyncio.wait_for(process.communicate(), 10)
+    _, stderr = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 1
     assert b"replica" in stderr
     assert stderr.count(b"\n") < 60
@@ -165,7 +165,7 @@ async def test_lost_permission_ends_the_process_with_an_error(
     await eventually(lambda: _reading(either))
     await either.execute_command("ACL", "SETUSER", "default", "-xreadgroup")
 
-    assert await asyncio.wait_for(process.wait(), 10) == 1
+    assert await asyncio.wait_for(process.wait(), 60) == 1
 
 
 async def _more_than(client: RawRedis, landed: int) -> bool:

@@ -139,7 +139,7 @@ async def test_an_event_that_kills_every_process_is_found_and_the_others_land(
         async def is_found_or_has_killed(process: asyncio.subprocess.Process = process) -> bool:
             return process.returncode is not None or bool(await room.quarantine())
 
-        await until(is_found_or_has_killed, timeout=30)
+        await until(is_found_or_has_killed, timeout=60)
         deaths += process.returncode is not None
         assert deaths < 20
 
@@ -158,10 +158,10 @@ async def test_an_ingestor_that_is_asked_to_stop_closes_its_batch_and_tells_of_i
     processes.environment["DRP_BATCH_MAX_AGE"] = "3600"
     process = await processes.start("ingestor-1")
     await bus.publish_events(orders.stream, [json.dumps(an_event()).encode()])
-    await until(has_landed(postgres), timeout=30)
+    await until(has_landed(postgres), timeout=60)
     process.terminate()
 
-    assert await asyncio.wait_for(process.wait(), 15) == 0
+    assert await asyncio.wait_for(process.wait(), 60) == 0
     (batch,) = await room.batches()
     assert (batch["state"], batch["close_reason"]) == ("closed", "drain")
     (told,) = await room.told()
@@ -183,4 +183,4 @@ async def test_the_stream_is_trimmed_once_everything_in_it_was_handled(
     async def is_trimmed() -> bool:
         return await bus.length(orders.stream) <= 1
 
-    await until(is_trimmed, timeout=30)
+    await until(is_trimmed, timeout=60)

@@ -50,7 +50,7 @@ async def test_the_lock_of_a_migration_that_died_is_broken(empty_postgres_url: s
     connection = await asyncpg.connect(empty_postgres_url)
     await connection.execute("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 4711)")
 
-    assert await asyncio.wait_for(migrate(empty_postgres_url), 5) == []
+    assert await asyncio.wait_for(migrate(empty_postgres_url), 30) == []
     assert await connection.fetchval("SELECT count(*) FROM yoyo_lock") == 0
     await connection.close()
 

@@ -54,10 +54,10 @@ class Running:
         return None if answer is None else answer.status_code
 
     async def ready(self) -> None:
-        await until(lambda: self.status("/readyz") == 200, timeout=30)
+        await until(lambda: self.status("/readyz") == 200, timeout=60)
 
     def ended(self) -> int:
-        return self.process.wait(timeout=15)
+        return self.process.wait(timeout=60)
 
 
 @pytest.fixture

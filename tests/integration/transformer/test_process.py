@@ -124,7 +124,7 @@ async def test_an_event_is_enough_to_build_and_another_to_publish(room: Room, st
     async def is_built() -> bool:
         return await state(room) == "built"
 
-    await until(is_built, timeout=20)
+    await until(is_built, timeout=60)
     await bus.publish(QUALITY, [quality_passed(await room.judge())])
 
     async def is_published() -> bool:
@@ -138,7 +138,7 @@ async def test_an_event_is_enough_to_build_and_another_to_publish(room: Room, st
 
     await until(told)
     process.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(process.wait(), 10) == 0
+    assert await asyncio.wait_for(process.wait(), 60) == 0
     heard = await room.postgres.fetchval("SELECT count(*) FROM ops.inbox WHERE consumer = 'transformer'")
     assert heard == 2
 
@@ -150,7 +150,7 @@ async def test_no_event_is_needed(room: Room, start: Start) -> None:
     async def is_built() -> bool:
         return await state(room) == "built"
 
-    await until(is_built, timeout=20)
+    await until(is_built, timeout=60)
     await room.judge()
 
     async def is_published() -> bool:
@@ -164,14 +164,14 @@ async def test_a_transformer_killed_in_a_build_is_followed_by_one_that_does_it(
 ) -> None:
     await room.land(*orders("a"))
     killed = await start(DIES_WHILE_BUILDING)
-    assert await asyncio.wait_for(killed.wait(), 20) == -signal.SIGKILL
+    assert await asyncio.wait_for(killed.wait(), 60) == -signal.SIGKILL
     assert await state(room) == "building"
     await start()
 
     async def is_built() -> bool:
         return await state(room) == "built"
 
-    await until(is_built, timeout=20)
+    await until(is_built, timeout=60)
     assert await room.states() == ["abandoned", "built"]
     assert len(await room.announced(WarehouseBuilt)) == 1
     assert await room.announced(WarehousePublished) == []

@@ -108,8 +108,8 @@ async def test_a_bad_candidate_goes_from_the_stream_to_the_webhook(
     validator, address = await start("validator")
     audit, audit_address = await start("audit")
     async with httpx.AsyncClient(trust_env=False) as client:
-        await until(lambda: is_ready(client, address), timeout=20)
-        await until(lambda: is_ready(client, audit_address), timeout=20)
+        await until(lambda: is_ready(client, address), timeout=60)
+        await until(lambda: is_ready(client, audit_address), timeout=60)
         await tell(bench, redis_url, number)
 
         longest = 0.0
@@ -128,7 +128,7 @@ async def test_a_bad_candidate_goes_from_the_stream_to_the_webhook(
 
     for process in (validator, audit):
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 15) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
 
 
 async def audited(postgres: Postgres, count: int) -> list[tuple[str, str]]:
@@ -143,7 +143,7 @@ async def test_a_validator_killed_while_it_judges_leaves_the_candidate_to_the_ne
     number = await bench.build(await bench.land(orders(100)))
     victim, address = await start("validator")
     async with httpx.AsyncClient(trust_env=False) as client:
-        await until(lambda: is_ready(client, address), timeout=20)
+        await until(lambda: is_ready(client, address), timeout=60)
     victim.send_signal(signal.SIGKILL)
     await victim.wait()
     assert await bench.generation(number) == ("built", None)

@@ -36,7 +36,7 @@ async def test_a_terminal_is_asked_and_its_answer_counts(
         asked = asyncio.create_task(confirmed("Really?", yes=False))
         assert await asyncio.to_thread(os.read, screen, 100) == b"Really? [y/N] "
         os.write(screen, answer.encode())
-        assert await asyncio.wait_for(asked, 10) is means
+        assert await asyncio.wait_for(asked, 60) is means
     assert capsys.readouterr().out == ""
 
 
@@ -46,7 +46,7 @@ async def test_a_question_can_be_left(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.to_thread(os.read, screen, 100)
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(asked, 10)
+            await asyncio.wait_for(asked, 60)
 
 
 def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

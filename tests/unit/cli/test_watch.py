@@ -34,7 +34,7 @@ class Screen:
 
     def until(self, enough: Callable[[str], bool]) -> str:
         """All that was written, once it is enough."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not enough(self.seen):
             assert select.select([self.terminal], [], [], deadline - time.monotonic())[0], self.seen[-1000:]
             self.seen += os.read(self.terminal, 65_536).decode()
