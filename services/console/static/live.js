@@ -7,6 +7,7 @@
   const POLL_EVERY = 5000;
   const MISSED_EVERY = 5000; // what was missing from a page is asked for again
   const SILENT_AFTER = 25000; // the server says something every ten seconds
+  const LISTEN_AGAIN_AFTER = 2000;
   const chip = document.getElementById("chip");
 
   let marks = {};
@@ -14,6 +15,7 @@
   let heardAt = Date.now();
   let fetchedAt = Date.now();
   let fetching = false;
+  let failed = false; // the page could not be fetched when it last was stale
   let planned = 0;
 
   const page = () => document.getElementById("page");
@@ -38,11 +40,15 @@
 
   function show() {
     const silent = Date.now() - heardAt;
-    const shown = silent > SILENT_AFTER ? "stale" : state;
-    const says = { live: "Live", reconnecting: "Reconnecting", stale: `Stale, ${age(silent)}` }[shown];
+    const shown = silent > SILENT_AFTER ? "stale" : failed ? "reconnecting" : state;
     if (chip.dataset.state !== shown) chip.dataset.state = shown;
-    const text = chip.querySelector(".says");
-    if (text.textContent !== says) text.textContent = says;
+    write(".says", { live: "Live", reconnecting: "Reconnecting", stale: "Stale" }[shown]);
+    write(".since", shown === "stale" ? `, ${age(silent)}` : ""); // hidden from screen readers: it changes each second
+  }
+
+  function write(part, says) {
+    const element = chip.querySelector(part);
+    if (element.textContent !== says) element.textContent = says;
   }
 
   function age(ms) {
@@ -61,15 +67,24 @@
   async function refresh() {
     if (busy()) { planned = setTimeout(consider, AT_MOST_EVERY); return; }
     fetching = true;
+    const drawnAt = page().dataset.at;
     try {
       await htmx.ajax("GET", location.pathname + location.search, { target: "#page", swap: "outerMorph" });
-      document.dispatchEvent(new Event("page:fresh"));
     } finally {
       fetching = false;
       fetchedAt = Date.now();
+      failed = page().dataset.at === drawnAt;
     }
+    if (!failed) document.dispatchEvent(new Event("page:fresh"));
+    show();
     planned = setTimeout(consider, AT_MOST_EVERY);
   }
+
+  // An answer that is no page (a server that stops, a proxy before it) leaves what is shown where it is.
+  document.addEventListener("htmx:after:request", (event) => {
+    const { response, text } = event.detail.ctx;
+    if (response.status >= 500 || !text.includes('<main id="page"')) event.preventDefault();
+  });
 
   // Somebody types, chooses or selects: what they do is not pulled from under them.
   function busy() {
@@ -85,7 +100,11 @@
       tell({ marks: news });
       heard(news);
     });
-    source.addEventListener("error", () => { tell({ state: "reconnecting" }); become("reconnecting"); });
+    source.addEventListener("error", () => {
+      tell({ state: "reconnecting" });
+      become("reconnecting");
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => listen(tell), LISTEN_AGAIN_AFTER); // it was refused
+    });
   }
 
   function share() {

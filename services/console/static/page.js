@@ -11,8 +11,9 @@
       await navigator.clipboard.writeText(button.dataset.copy);
       label.textContent = "Copied";
     } catch {
-      select(button.previousElementSibling);
-      label.textContent = "Press Ctrl+C";
+      const shown = button.previousElementSibling;
+      if (shown) select(shown);
+      label.textContent = shown ? "Press Ctrl+C" : "Not allowed";
     }
     setTimeout(() => { label.textContent = "Copy"; }, 1600);
   });

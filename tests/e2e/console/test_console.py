@@ -88,7 +88,7 @@ def test_a_blocked_generation_is_seen_and_its_cause_is_found_by_clicking(
 def test_a_batch_s_trace_is_a_click_from_where_there_is_a_jaeger(watched: Watched) -> None:
     page = watched.open("/batches/last")
     page.get_by_text(re.compile("^Its trace:")).click()
-    link = page.get_by_role("link", name="in Jaeger")
+    link = page.get_by_role("link", name="The same in Jaeger")
     expect(link).to_have_attribute("href", re.compile(rf"^{JAEGER}/trace/[0-9a-f]{{32}}$"))
 
 

@@ -40,8 +40,8 @@ class Console:
         return answer.text
 
     async def text(self, address: str) -> str:
-        """What a page says, without its tags."""
-        body = (await self.page(address)).partition("<main")[2]
+        """What a page says, without its tags; where a word may be broken, it is not."""
+        body = (await self.page(address)).partition("<main")[2].replace("<wbr>", "")
         return " ".join(re.sub(r"<[^>]+>", " ", body).split())
 
     async def json(self, address: str) -> Any:

@@ -18,6 +18,15 @@ from libs.runtime.processes import free_port
 from libs.testing.waiting import until
 from tests.integration.telemetry.conftest import Start
 
+LONG = 9
+"""Seconds; far more than is needed, and far less than what passes if somebody waits for a collector."""
+
+
+@pytest.fixture
+def a_long_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for a collector is seen to wait, on a slow machine, too."""
+    monkeypatch.setattr(telemetry, "TIMEOUT", 30.0)
+
 
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
@@ -39,7 +48,7 @@ async def test_it_is_said_once_and_steps_go_on_at_full_speed(
     for _ in range(20_000):
         with span("step", root=True):
             pass
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < LONG
     await until(lambda: warnings_in(caplog))
     tries = 0
 
@@ -68,11 +77,13 @@ async def test_shutdown_does_not_even_ask_a_collector_that_is_known_to_be_down(
     await until(lambda: warnings_in(caplog))
     with span("step", root=True):
         pass
-    began = time.perf_counter()
+    asked: list[object] = []
+    monkeypatch.setattr(started._exporter._inner, "export", asked.append)  # type: ignore[union-attr]
     started.shutdown()
-    assert time.perf_counter() - began < 0.5
+    assert asked == []
 
 
+@pytest.mark.usefixtures("a_long_wait")
 @pytest.mark.parametrize("spans", [1, 5_000])
 def test_shutdown_does_not_wait_for_a_collector_that_refuses(start: Start, spans: int) -> None:
     started = start(endpoint=f"http://127.0.0.1:{free_port()}")
@@ -81,9 +92,10 @@ def test_shutdown_does_not_wait_for_a_collector_that_refuses(start: Start, spans
             pass
     began = time.perf_counter()
     started.shutdown()
-    assert time.perf_counter() - began < 2.2
+    assert time.perf_counter() - began < LONG
 
 
+@pytest.mark.usefixtures("a_long_wait")
 def test_shutdown_does_not_wait_for_a_collector_that_never_answers(start: Start, silent: str) -> None:
     started = start(endpoint=silent)
     for _ in range(5_000):
@@ -91,7 +103,7 @@ def test_shutdown_does_not_wait_for_a_collector_that_never_answers(start: Start,
             pass
     began = time.perf_counter()
     started.shutdown()
-    assert time.perf_counter() - began < 2.2
+    assert time.perf_counter() - began < LONG
 
 
 def test_a_process_that_exits_does_not_wait_either(start: Start, silent: str) -> None:
