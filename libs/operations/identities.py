@@ -45,9 +45,9 @@ LIMIT $2
 """
 
 _EVENTS: Final = """
--- one row per event of the batch in RAW, in the order of landing
+-- one row per event of the batch in RAW, in the order of landing; + 0, else the planner may walk all of RAW by its key
 SELECT source_system AS source, event_id, stream_entry_id || '/' || stream_position AS slot, {key}::text AS key
-FROM {raw} WHERE batch_id = $1 ORDER BY id LIMIT $2
+FROM {raw} WHERE batch_id = $1 ORDER BY id + 0 LIMIT $2
 """
 
 _REFUSED: Final = """

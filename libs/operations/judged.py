@@ -30,7 +30,10 @@ SELECT g.number, g.dataset, g.state, g.kind, g.verdict, g.verdict_at, g.override
            SELECT coalesce(sum(b.accepted), 0) FROM ops.generation_batches gb JOIN ops.batches b ON b.id = gb.batch_id
            WHERE gb.generation = g.number AND b.generation IS NULL AND b.held_at IS NULL
        ) ELSE 0 END::bigint AS waiting,
-       r.rule, r.status, r.observed, r.evaluated, r.unexpected, r.tolerance
+       r.rule, r.status,
+       CASE WHEN r.kind <> 'custom' OR r.observed ~ '^-?[0-9.,]+(e[+-]?[0-9]+)?( rows)?$' THEN r.observed END
+           AS observed,
+       r.evaluated, r.unexpected, r.tolerance
 FROM unnest($1::text[]) AS chosen (dataset)
 CROSS JOIN LATERAL (
     SELECT number, dataset, state, kind, verdict, verdict_at, override_reason FROM ops.generations
@@ -62,7 +65,8 @@ ORDER BY s.opened_at DESC, s.id
 
 class RuleResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a rule was judged: pass, fail, not run or error. tolerance: a part of one. unexpected: rows that break it, of
-    those evaluated; None where rows aren't counted."""
+    those evaluated; None where rows aren't counted. observed: None, too, where it is what an expectation of the user's
+    own saw and no number: then it may be a row's text."""
 
     rule: str
     status: str

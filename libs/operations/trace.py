@@ -7,9 +7,11 @@ oldest batch's trace: the others find it through their generations. Links lead o
 from __future__ import annotations
 
 import asyncio
+import ssl
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -237,7 +239,16 @@ def _client(traces_url: str) -> httpx.AsyncClient:
         base_url=traces_url.rstrip("/"),
         timeout=10,
         trust_env=urlsplit(traces_url).hostname not in LOOPBACK,  # no proxy leads to this machine
+        verify=_trusted(),
     )
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that are trusted: read once, it takes longer than the answers."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 async def _spans(client: httpx.AsyncClient, trace_id: str) -> list[TraceSpan]:

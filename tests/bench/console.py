@@ -39,6 +39,7 @@ _PAGES: Final = (
     "/",
     "/batches",
     "/batches?sort=rows",
+    "/batches?sort=attempts&status=published",
     "/batches?page=150",
     "/batches/last",
     "/quality",

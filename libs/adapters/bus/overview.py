@@ -72,12 +72,14 @@ class StreamOverview:
 
 @dataclass(frozen=True, kw_only=True)
 class ConsumerOverview:
-    """Who reads a stream in a group. pending: entries in its hands; idle: seconds since it was last heard of."""
+    """Who reads a stream in a group. pending: entries in its hands; oldest: seconds since the first of them was last
+    given to it, None if there are none; idle: seconds since it was last heard of."""
 
     stream: str
     group: str
     name: str
     pending: int
+    oldest: float | None
     idle: float
 
 
@@ -93,16 +95,8 @@ async def consumers(client: Redis, groups: Mapping[str, Sequence[str]]) -> list[
     with redis_errors("cannot look at the consumers"):
         for stream, declared in groups.items():
             for group in sorted((await group_details(client, stream)).keys() & set(declared)):
-                found += [
-                    ConsumerOverview(
-                        stream=stream,
-                        group=group,
-                        name=about["name"].decode(),
-                        pending=about["pending"],
-                        idle=about["idle"] / 1000,
-                    )
-                    for about in await client.xinfo_consumers(stream, group)
-                ]
+                every = await client.xinfo_consumers(stream, group)
+                found += [await _consumer(client, stream, group, about) for about in every]
     return sorted(found, key=lambda each: -each.pending)
 
 
@@ -193,6 +187,24 @@ async def _group(client: Redis, stream: str, details: dict[str, Any], lag: int |
             oldest[0]["message_id"].decode() if oldest else await _first_unread(client, stream, details, lag)
         ),
     )
+
+
+async def _consumer(client: Redis, stream: str, group: str, about: dict[str, Any]) -> ConsumerOverview:
+    return ConsumerOverview(
+        stream=stream,
+        group=group,
+        name=about["name"].decode(),
+        pending=about["pending"],
+        oldest=await _oldest(client, stream, group, about["name"]) if about["pending"] else None,
+        idle=about["idle"] / 1000,
+    )
+
+
+async def _oldest(client: Redis, stream: str, group: str, consumer: bytes) -> float | None:
+    found: Any = await client.xpending_range(
+        stream, group, min="-", max="+", count=1, consumername=consumer.decode()
+    )
+    return found[0]["time_since_delivered"] / 1000 if found else None
 
 
 async def _first_unread(client: Redis, stream: str, details: dict[str, Any], lag: int | None) -> str | None:

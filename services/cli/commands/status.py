@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
-from libs.errors import Transient
+from libs.errors import DrpError
 from services.cli.commands.pulling import seconds_of
 from services.cli.output import (
     PROBLEMS,
@@ -95,7 +95,7 @@ class _Seen:
 
     platform: PlatformStatus
     health: dict[str, list[Record]] | None = None
-    unreachable: Transient | None = None
+    unreachable: DrpError | None = None
 
     @property
     def document(self) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def _look(*, health: bool) -> _Seen:
         return _Seen(found)
     try:
         return _Seen(found, asyncio.run(_health()))
-    except Transient as error:
+    except DrpError as error:
         return _Seen(found, unreachable=error)
 
 

@@ -144,6 +144,11 @@ class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
     def balanced(self) -> bool:
         return all(cell.state != "differs" for cell in self.cells)
 
+    @property
+    def known(self) -> bool:
+        """Whether every side could be asked."""
+        return all(cell.state != "unknown" for cell in self.cells)
+
     def cell(self, name: str) -> Cell:
         return next(cell for cell in self.cells if cell.name == name)
 

@@ -17,6 +17,7 @@ from services.console.domain.commands import commands_for
 from services.console.domain.waterfall import drawn_steps
 from services.console.doors import Missing
 from services.console.handlers.answers import TEXT, BatchNamed, as_json, page, room_of
+from services.console.handlers.leaving import unless_gone
 from services.console.looks.batch import BatchPage, look_at_batch, missing_page, named_batch
 from services.console.looks.batches import BatchesPage, Choice, look_at_batches
 
@@ -85,7 +86,7 @@ async def _seen(request: Request, batch: str, *, reveal: bool, verify: bool) -> 
 async def batch(
     request: Request, batch: BatchNamed, reveal: Shown = False, verify: Checked = False
 ) -> Response:
-    seen = await _seen(request, batch, reveal=reveal, verify=verify)
+    seen = await unless_gone(request, _seen(request, batch, reveal=reveal, verify=verify))
     return page(
         request,
         "batch.html",
@@ -96,7 +97,7 @@ async def batch(
         commands=[] if seen.batch is None else commands_for(seen.batch),
         verified=verify,
         archives=room_of(request).doors.archives,
-        topics="batches",
+        topics="" if verify and not seen.missing else "batches",
     )
 
 
@@ -104,7 +105,7 @@ async def batch(
 async def batch_as_json(
     request: Request, batch: BatchNamed, reveal: Shown = False, verify: Checked = False
 ) -> Response:
-    return as_json(await _seen(request, batch, reveal=reveal, verify=verify))
+    return as_json(await unless_gone(request, _seen(request, batch, reveal=reveal, verify=verify)))
 
 
 class _Links:

@@ -33,7 +33,6 @@ async def events(request: Request, q: Text = "", reveal: Shown = False, paused: 
             "events.html",
             now=tail.at,
             seen=tail,
-            oldest={(one.stream, one.group): one.oldest_pending for one in tail.backlogs or ()},
             topics="" if paused else "flow quarantine",
         )
     seen = await look_for(doors, text, reveal=reveal)

@@ -14,6 +14,7 @@ from services.console.domain.archive import drawers
 from services.console.domain.ledger import CELLS, CellName, generation_problem
 from services.console.doors import Missing
 from services.console.handlers.answers import BatchNamed, as_json, page, room_of
+from services.console.handlers.leaving import unless_gone
 from services.console.looks.batch import named_batch
 from services.console.looks.ledger import OBJECTS, LedgerChoice, LedgerPage, look_at_ledger
 from services.console.looks.ledger_batch import SHOWN, LedgerBatch, look_at_ledger_of, missing_ledger
@@ -88,7 +89,7 @@ async def _batch(request: Request, batch: str, cell: CellName | None, *, compare
 async def ledger_of_batch(
     request: Request, batch: BatchNamed, cell: Side = None, compare: Compared = False
 ) -> Response:
-    seen = await _batch(request, batch, cell, compare=compare)
+    seen = await unless_gone(request, _batch(request, batch, cell, compare=compare))
     return page(
         request,
         "ledger_batch.html",
@@ -97,7 +98,7 @@ async def ledger_of_batch(
         asked=cell,
         columns=CELLS,
         most=SHOWN,
-        topics="batches",
+        topics="" if compare and not seen.missing else "batches",
     )
 
 
@@ -105,7 +106,7 @@ async def ledger_of_batch(
 async def ledger_of_batch_as_json(
     request: Request, batch: BatchNamed, cell: Side = None, compare: Compared = False
 ) -> Response:
-    return as_json(await _batch(request, batch, cell, compare=compare))
+    return as_json(await unless_gone(request, _batch(request, batch, cell, compare=compare)))
 
 
 class _Links:

@@ -18,7 +18,7 @@ from libs.operations.trace import Waterfall, batch_trace
 from libs.operations.why import Explanation, why
 from services.console.domain.gantt import Lane, lanes
 from services.console.doors import Doors, Missing
-from services.console.looks.failing import FailingRow, failing_row
+from services.console.looks.failing import FailingRow, failing_row, told_check
 
 __all__ = ["BatchPage", "StoredObject", "look_at_batch", "named_batch"]
 
@@ -99,6 +99,7 @@ async def look_at_batch(doors: Doors, batch_id: uuid.UUID, *, reveal: bool, veri
         reveal: whether the values of failing rows are shown.
         verify: whether the archive's objects are read and compared with their hashes.
     """
+    at = datetime.now(UTC)
     told, trace = await asyncio.gather(
         doors.look("postgres", lambda: _told(doors, batch_id)),
         doors.look("traces", lambda: _traced(doors, batch_id)),
@@ -113,14 +114,14 @@ async def look_at_batch(doors: Doors, batch_id: uuid.UUID, *, reveal: bool, veri
         missing += [checked.missing] if checked.missing is not None else []
         stored = checked.value or stored
     return BatchPage(
-        at=datetime.now(UTC),
+        at=at,
         missing=missing,
         name=str(batch_id),
         batch=known.batch,
         explanation=known.explanation,
         lanes=lanes(known.batch),
         trace=trace.value,
-        checks=known.checks,
+        checks=[told_check(one, reveal=reveal) for one in known.checks],
         failing=[failing_row(row, reveal=reveal) for row in known.failing],
         revealed=reveal,
         refused=known.refused,

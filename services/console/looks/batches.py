@@ -58,9 +58,10 @@ async def look_at_batches(doors: Doors, choice: Choice) -> BatchesPage:
             offset=(choice.page - 1) * AT_ONCE,
         )
 
+    at = datetime.now(UTC)
     seen = await doors.look("postgres", found)
     return BatchesPage(
-        at=datetime.now(UTC),
+        at=at,
         missing=[] if seen.missing is None else [seen.missing],
         choice=choice,
         datasets=sorted(doors.datasets),

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
-from libs.adapters.postgres import Postgres
-from libs.operations.balance import Part, Taken, files_that_readers_see, unbalanced
+from libs.operations.balance import Part, files_that_readers_see, unbalanced
 from libs.operations.ledger import LedgerReport, verify_ledger
 from services.console.domain.ledger import BatchRow, batch_row
 from services.console.doors import Doors, Missing, Seen
@@ -37,13 +35,14 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
     """Every dataset's ledger as it was counted at a moment, which took so many seconds.
 
     differing: the newest batches of which two sides differ, at most DIFFERING + 1; the archive and what readers see are
-    among the sides, and no part of the reports.
+    among the sides, and no part of the reports. uncompared: what could not be compared, in sentences.
     """
 
     at: datetime
     seconds: float
     reports: list[LedgerReport]
     differing: list[BatchRow]
+    uncompared: list[str]
 
 
 class LedgerWatch:
@@ -58,9 +57,10 @@ class LedgerWatch:
         self._not_before = 0.0
 
     @property
-    def told(self) -> tuple[list[LedgerReport], list[BatchRow]] | None:
-        """The reports, and the batches that differ: what a page shows of a count, but for its moment."""
-        return None if self._counted is None else (self._counted.reports, self._counted.differing)
+    def told(self) -> tuple[list[LedgerReport], list[BatchRow], list[str]] | None:
+        """What a page shows of a count, but for its moment; equal if two counts found the same."""
+        one = self._counted
+        return None if one is None else (one.reports, one.differing, one.uncompared)
 
     @property
     def is_counting(self) -> bool:
@@ -95,20 +95,25 @@ class LedgerWatch:
         took = time.monotonic() - began
         self._missing = seen.missing
         if seen.value is not None:
-            reports, differing = seen.value
-            self._counted = Counted(at=datetime.now(UTC), seconds=took, reports=reports, differing=differing)
+            self._counted = msgspec.structs.replace(seen.value, seconds=took)
         self._not_before = time.monotonic() + max(LEAST_PAUSE, _SHARE * took)
 
-    async def _verified(self) -> tuple[list[LedgerReport], list[BatchRow]]:
+    async def _verified(self) -> Counted:
         postgres, bus, datasets = await self._doors.postgres(), await self._doors.bus(), self._doors.datasets
+        at = datetime.now(UTC)
         reports = await verify_ledger(postgres, bus, datasets)
-        seen = await self._doors.look("warehouse", lambda: self._taken(postgres))
-        taken = seen.value or {}
-        found = await unbalanced(postgres, datasets, Part(limit=DIFFERING + 1), taken=taken)
+        staged = await self._staged.of(await files_that_readers_see(postgres))
+        found = await unbalanced(postgres, datasets, Part(limit=DIFFERING + 1), taken=staged.taken)
         archives = self._doors.archives
-        return reports, [
-            batch_row(each, taken.get(each.read_file or ""), archives=archives) for each in found
-        ]
-
-    async def _taken(self, postgres: Postgres) -> dict[str, dict[uuid.UUID, Taken]]:
-        return await self._staged.of(await files_that_readers_see(postgres))
+        return Counted(
+            at=at,
+            seconds=0,
+            reports=reports,
+            differing=[
+                batch_row(each, staged.taken.get(each.read_file or ""), archives=archives) for each in found
+            ],
+            uncompared=[
+                f"What readers see of {name} was not compared: {one.why}"
+                for name, one in staged.missing.items()
+            ],
+        )

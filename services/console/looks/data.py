@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
@@ -13,7 +14,7 @@ from libs.adapters.warehouse import Database, write_stream
 from libs.datasets import Dataset, quoted
 from libs.errors import Permanent
 from libs.operations import reading
-from services.console.doors import Doors, Missing
+from services.console.doors import Doors, Missing, Seen
 from services.console.looks.kept import Form, kept
 from services.console.looks.mart import MartPlot, current_file, numbers, plot_of
 from services.console.looks.rows import Rows, read, rows_of
@@ -26,6 +27,8 @@ __all__ = [
     "Relation",
     "chosen_dataset",
     "chosen_mart",
+    "current",
+    "elsewhere",
     "look_at_data",
     "mart_file",
     "relations",
@@ -102,16 +105,19 @@ async def look_at_data(doors: Doors, choice: MartChoice) -> DataPage:
             refused.append(error)
             return None
 
+    at = datetime.now(UTC)
     seen, told = await asyncio.gather(
-        doors.look("warehouse", found), doors.look("postgres", lambda: _current(doors, choice.dataset))
+        doors.look("warehouse", found), doors.look("postgres", lambda: current(doors, choice.dataset))
     )
     if refused:
         raise refused[0]
     missing = [one.missing for one in (seen, told) if one.missing is not None]
     if seen.missing is not None and told.missing is None and told.value is None:
         missing.remove(seen.missing)  # nothing is published, so that there is no folder yet
+    if seen == Seen() and told.value is not None:
+        missing.append(elsewhere(told.value))
     return DataPage(
-        at=datetime.now(UTC),
+        at=at,
         missing=missing,
         choice=choice,
         datasets={dataset.name: list(dataset.marts) for dataset in doors.datasets.values()},
@@ -120,9 +126,19 @@ async def look_at_data(doors: Doors, choice: MartChoice) -> DataPage:
     )
 
 
-async def _current(doors: Doors, dataset: str) -> dict[str, Any] | None:
-    current = await reading.current_generations(await doors.postgres())
-    return next((one for one in current if one["dataset"] == dataset), None)
+def elsewhere(generation: Mapping[str, Any]) -> Missing:
+    """What is said of a generation that is published, of which this machine's warehouse has no file."""
+    return Missing(
+        server="warehouse",
+        why=f"generation {generation['number']} is published, and its file is not here",
+        next="DRP_HOME, with the transformer's folder",
+    )
+
+
+async def current(doors: Doors, dataset: str) -> dict[str, Any] | None:
+    """The generation that readers of the dataset see, as Postgres tells it; None if nothing is published."""
+    every = await reading.current_generations(await doors.postgres())
+    return next((one for one in every if one["dataset"] == dataset), None)
 
 
 class _NoSuchColumn(Permanent):

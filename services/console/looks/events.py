@@ -40,7 +40,6 @@ class EventsPage(msgspec.Struct, frozen=True, kw_only=True):
     datasets: int
     arrivals: list[Arrival] | None
     consumers: list[ConsumerOverview] | None
-    backlogs: list[Backlog] | None
 
 
 class FoundPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,19 +59,17 @@ class FoundPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def look_at_events(doors: Doors, *, paused: bool) -> EventsPage:
-    arrivals, consumers, waiting = await asyncio.gather(
-        doors.look("postgres", lambda: _arrivals(doors)),
-        doors.look("redis", lambda: _consumers(doors)),
-        doors.look("redis", lambda: backlogs(doors)),
+    at = datetime.now(UTC)
+    arrivals, consumers = await asyncio.gather(
+        doors.look("postgres", lambda: _arrivals(doors)), doors.look("redis", lambda: _consumers(doors))
     )
     return EventsPage(
-        at=datetime.now(UTC),
-        missing=_once([arrivals.missing, consumers.missing, waiting.missing]),
+        at=at,
+        missing=_once([arrivals.missing, consumers.missing]),
         paused=paused,
         datasets=len(doors.datasets),
         arrivals=arrivals.value,
         consumers=consumers.value,
-        backlogs=waiting.value,
     )
 
 
@@ -82,6 +79,7 @@ async def look_for(doors: Doors, text: str, *, reveal: bool) -> FoundPage:
         text: an order's number, or any dataset's key; an event's id; a batch's, or its start; a trace's.
         reveal: whether what the producers sent is shown.
     """
+    at = datetime.now(UTC)
     found, waiting = await asyncio.gather(
         doors.look("postgres", lambda: _found(doors, text)), doors.look("redis", lambda: backlogs(doors))
     )
@@ -92,7 +90,7 @@ async def look_for(doors: Doors, text: str, *, reveal: bool) -> FoundPage:
         shown = seen.value or {}
         missing.append(seen.missing)
     return FoundPage(
-        at=datetime.now(UTC),
+        at=at,
         missing=_once(missing),
         text=text,
         found=found.value,

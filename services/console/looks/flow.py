@@ -63,6 +63,7 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def look_at_flow(doors: Doors, ledger: LedgerWatch, marts: Marts) -> FlowPage:
+    at = datetime.now(UTC)
     counted, told, streams, plots = await asyncio.gather(
         ledger.newest(),
         doors.look("postgres", lambda: _told(doors)),
@@ -76,7 +77,7 @@ async def look_at_flow(doors: Doors, ledger: LedgerWatch, marts: Marts) -> FlowP
     if plots.missing is not None and known.generations:
         missing.append(plots.missing)
     return FlowPage(
-        at=datetime.now(UTC),
+        at=at,
         missing=missing,
         ledger=known.ledger,
         counted=counted.value,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,12 +10,12 @@ import msgspec
 
 from libs.operations import archive_tree, balance, reading
 from libs.operations.archive_tree import ArchivedFile, Folder
-from libs.operations.balance import Balance, Part, Taken
+from libs.operations.balance import Balance, Part
 from services.console.domain.identity import Identity, identity, uncounted
 from services.console.domain.ledger import BatchRow, Verdict, batch_row, verdict_of
-from services.console.doors import Doors, Missing, Seen
+from services.console.doors import Doors, Missing
 from services.console.looks.counted import Counted, LedgerWatch
-from services.console.looks.staged import Staged
+from services.console.looks.staged import Staged, StagedRows
 
 __all__ = ["AT_ONCE", "OBJECTS", "LedgerChoice", "LedgerPage", "look_at_ledger"]
 
@@ -75,8 +73,7 @@ class LedgerPage(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Told(msgspec.Struct, frozen=True, kw_only=True):
     balances: list[Balance]
-    taken: dict[str, dict[uuid.UUID, Taken]] | None
-    no_file: Missing | None
+    staged: StagedRows
     ledger: list[dict[str, Any]]
     generations: list[dict[str, Any]]
     folders: list[Folder]
@@ -86,6 +83,7 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
 async def look_at_ledger(
     doors: Doors, ledger: LedgerWatch, staged: Staged, choice: LedgerChoice
 ) -> LedgerPage:
+    at = datetime.now(UTC)
     counted, told, redis = await asyncio.gather(
         ledger.newest(),
         doors.look("postgres", lambda: _told(doors, staged, choice)),
@@ -95,13 +93,13 @@ async def look_at_ledger(
     if counted.missing is not None and not missing:
         missing.append(counted.missing)
     known = told.value
-    if known is not None and known.no_file is not None and known.generations:
-        missing.append(known.no_file)
+    if known is not None:
+        missing.extend(known.staged.first_missing)
     asked = told.missing is None and redis.missing is None and counted.missing is None
     newest = counted.value
     reports, differing = (None, []) if newest is None else (newest.reports, newest.differing)
     return LedgerPage(
-        at=datetime.now(UTC),
+        at=at,
         missing=missing,
         choice=choice,
         datasets=sorted(doors.datasets),
@@ -109,7 +107,10 @@ async def look_at_ledger(
             reports,
             differing,
             asked=asked,
-            uncounted=uncounted(reports, None if known is None else known.ledger),
+            uncounted=[
+                *uncounted(reports, None if known is None else known.ledger),
+                *([] if newest is None else newest.uncompared),
+            ],
         ),
         counted=newest,
         sums=identity(reports if asked else None, None if known is None else known.ledger),
@@ -128,7 +129,7 @@ async def _answers(doors: Doors) -> bool:
 
 async def _told(doors: Doors, staged: Staged, choice: LedgerChoice) -> _Told:
     postgres = await doors.postgres()
-    (taken, listed), ledger, generations, folders = await asyncio.gather(
+    (staged_rows, listed), ledger, generations, folders = await asyncio.gather(
         _balances(doors, staged, choice),
         reading.ledger(postgres),
         reading.generations(postgres, dataset=choice.dataset, limit=GENERATIONS),
@@ -137,8 +138,7 @@ async def _told(doors: Doors, staged: Staged, choice: LedgerChoice) -> _Told:
     chosen = next((each for each in folders if each.prefix == choice.folder), None)
     return _Told(
         balances=listed,
-        taken=taken.value,
-        no_file=taken.missing,
+        staged=staged_rows,
         ledger=ledger,
         generations=generations,
         folders=folders,
@@ -150,9 +150,7 @@ async def _told(doors: Doors, staged: Staged, choice: LedgerChoice) -> _Told:
     )
 
 
-async def _balances(
-    doors: Doors, staged: Staged, choice: LedgerChoice
-) -> tuple[Seen[dict[str, dict[uuid.UUID, Taken]]], list[Balance]]:
+async def _balances(doors: Doors, staged: Staged, choice: LedgerChoice) -> tuple[StagedRows, list[Balance]]:
     """The batches, and what the generations that readers see have of them."""
     postgres = await doors.postgres()
     part = Part(
@@ -162,15 +160,13 @@ async def _balances(
         offset=(choice.page - 1) * AT_ONCE,
     )
     if choice.unbalanced:
-        current = await balance.files_that_readers_see(postgres)
-        taken = await doors.look("warehouse", lambda: staged.of(current))
-        known = taken.value or {}
-        return taken, await balance.unbalanced(postgres, doors.datasets, part, taken=known)
+        found = await staged.of(await balance.files_that_readers_see(postgres))
+        return found, await balance.unbalanced(postgres, doors.datasets, part, taken=found.taken)
     listed = await balance.balances(postgres, doors.datasets, part)
     files = {each.dataset: each.read_file for each in listed if each.read_file is not None}
-    return await doors.look("warehouse", lambda: staged.of(files)), listed
+    return await staged.of(files), listed
 
 
 def _rows(known: _Told, *, archives: bool) -> list[BatchRow]:
-    taken: Mapping[str, Mapping[uuid.UUID, Taken]] = known.taken or {}
+    taken = known.staged.taken
     return [batch_row(each, taken.get(each.read_file or ""), archives=archives) for each in known.balances]

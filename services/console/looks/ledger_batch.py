@@ -69,12 +69,13 @@ async def look_at_ledger_of(
         cell: whose ids are wanted; None: the first that differs.
         compare: whether the sides are compared event by event though their counts agree.
     """
+    at = datetime.now(UTC)
     told = await doors.look("postgres", lambda: _told(doors, batch))
     if told.value is None:
         lost = told.missing or Missing(server="postgres", why="it gave no answer", next="drp status")
         return missing_ledger(str(batch), cell or "raw", lost)
     known, missing = told.value, list[Missing]()
-    taken = await _taken(doors, staged, known.balance, missing)
+    taken = await _taken(staged, known.balance, missing)
     row = batch_row(known.balance, taken, archives=doors.archives)
     first: CellName = next((each.name for each in row.cells if each.state == "differs"), "raw")
     chosen = cell or first
@@ -83,7 +84,7 @@ async def look_at_ledger_of(
     if dataset is not None and (compare or not row.balanced):
         apart = await _compared(doors, staged, dataset, known.balance, chosen, missing)
     return LedgerBatch(
-        at=datetime.now(UTC),
+        at=at,
         missing=missing,
         name=str(batch),
         cell=chosen,
@@ -106,16 +107,13 @@ async def _told(doors: Doors, batch: uuid.UUID) -> _Told:
     return _Told(balance=found, entries=entries, events=events)
 
 
-async def _taken(
-    doors: Doors, staged: Staged, batch: Balance, missing: list[Missing]
-) -> dict[uuid.UUID, Taken] | None:
+async def _taken(staged: Staged, batch: Balance, missing: list[Missing]) -> dict[uuid.UUID, Taken] | None:
     """What the generation that readers see has of each batch; None if it could not be asked."""
     if batch.generation is None or (file := batch.read_file) is None:
         return None
-    seen = await doors.look("warehouse", lambda: staged.of({batch.dataset: file}))
-    if seen.missing is not None:
-        missing.append(seen.missing)
-    return None if seen.value is None else seen.value.get(file)
+    found = await staged.of({batch.dataset: file})
+    missing.extend(found.first_missing)
+    return found.taken.get(file)
 
 
 async def _compared(

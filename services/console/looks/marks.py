@@ -83,13 +83,9 @@ class Marks:
         while self._watchers:
             await asyncio.sleep(LOOK_EVERY)
             try:
-                changed = await self._look()
+                await self._look()
             except Exception:
                 log.exception("could not look for changes")
-                continue
-            if changed:
-                self._news.set()
-                self._news = asyncio.Event()
 
     async def _wait_for_news(self) -> None:
         waiting = {asyncio.create_task(each.wait()) for each in (self._news, self._stop)}
@@ -99,8 +95,8 @@ class Marks:
             for each in waiting:
                 each.cancel()
 
-    async def _look(self) -> bool:
-        """Whether anything changed since the last look."""
+    async def _look(self) -> None:
+        """Marks what changed since the last look, and wakes who waits for it, whoever looks."""
         told, streams = await asyncio.gather(
             self._doors.look("postgres", self._fingerprint),
             self._doors.look("redis", lambda: backlogs(self._doors)),
@@ -120,8 +116,11 @@ class Marks:
         }
         changed = [topic for topic in TOPICS if self._seen.get(topic) != seen[topic]]
         self._seen = dict(seen)
+        if not changed:
+            return
         self._changed.update(dict.fromkeys(changed, time.time()))
-        return bool(changed)
+        self._news.set()
+        self._news = asyncio.Event()
 
     def _count_after(self, moved: object) -> None:
         """Whatever moved is counted by a count that begins after it, as soon as one may."""

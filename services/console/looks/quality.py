@@ -13,7 +13,7 @@ from libs.operations import reading
 from libs.operations.judged import AppliedBatch, Judged, Readable, batches_applied, judged, readable
 from libs.operations.warehouse import acceptable
 from services.console.doors import Doors, Missing
-from services.console.looks.failing import FailingRow, failing_row
+from services.console.looks.failing import FailingRow, failing_row, told_check
 from services.console.looks.heat import Answer, Row, answer, rows
 
 __all__ = [
@@ -103,11 +103,12 @@ async def look_at_quality(doors: Doors, choice: QualityChoice) -> QualityPage:
             refusal = error
             return None
 
+    at = datetime.now(UTC)
     seen = await doors.look("postgres", told)
     if refusal is not None:
         raise refusal
     return QualityPage(
-        at=datetime.now(UTC),
+        at=at,
         missing=[] if seen.missing is None else [seen.missing],
         choice=choice,
         names=names,
@@ -159,7 +160,7 @@ async def _chosen(doors: Doors, number: int, choice: QualityChoice) -> ChosenGen
     blocked = generation["state"] == "blocked"
     return ChosenGeneration(
         generation=generation,
-        checks=checks,
+        checks=[told_check(one, reveal=choice.reveal) for one in checks],
         failing=[failing_row(row, reveal=choice.reveal) for row in failing],
         batches=batches,
         batches_in_all=in_all,

@@ -77,9 +77,10 @@ async def look_at_quarantine(doors: Doors, choice: ChosenSlots) -> QuarantinePag
     Raises:
         Permanent: the batch that is chosen names none, or more than one.
     """
+    at = datetime.now(UTC)
     batch = None if choice.batch is None else await named_batch(doors, choice.batch)
     if isinstance(batch, Missing):
-        return _page(doors, choice, Seen(missing=batch), Seen(missing=batch))
+        return _page(at, doors, choice, Seen(missing=batch), Seen(missing=batch))
     which = Which(
         dataset=choice.dataset,
         reason=choice.reason,
@@ -99,15 +100,15 @@ async def look_at_quarantine(doors: Doors, choice: ChosenSlots) -> QuarantinePag
     seen = await asyncio.gather(
         doors.look("causes", found, within=GROUPED_WITHIN), doors.look("postgres", events)
     )
-    return _page(doors, choice, *seen)
+    return _page(at, doors, choice, *seen)
 
 
 def _page(
-    doors: Doors, choice: ChosenSlots, found: Seen[Grouped], events: Seen[list[QuarantinedSlot]]
+    at: datetime, doors: Doors, choice: ChosenSlots, found: Seen[Grouped], events: Seen[list[QuarantinedSlot]]
 ) -> QuarantinePage:
     late = found.missing is not None and events.missing is None
     return QuarantinePage(
-        at=datetime.now(UTC),
+        at=at,
         missing=[] if events.missing is None else [events.missing],
         choice=choice,
         datasets=sorted(doors.datasets),

@@ -89,16 +89,17 @@ async def look_at_quarantined(doors: Doors, number: int, *, reveal: bool) -> Qua
             refusal = error
             return None
 
+    at = datetime.now(UTC)
     seen = await doors.look("postgres", found)
     if refusal is not None:
         raise refusal
     missing = [] if seen.missing is None else [seen.missing]
     if seen.value is None:
-        return _page(number, missing=missing, reveal=reveal)
-    return _seen(doors, seen.value, reveal=reveal)
+        return _page(at, number, missing=missing, reveal=reveal)
+    return _seen(at, doors, seen.value, reveal=reveal)
 
 
-def _seen(doors: Doors, record: dict[str, Any], *, reveal: bool) -> QuarantinedPage:
+def _seen(at: datetime, doors: Doors, record: dict[str, Any], *, reveal: bool) -> QuarantinedPage:
     original: bytes = record.pop("original")
     fixed: bytes | None = record.pop("fixed")
     wrong = _wrong(record)
@@ -111,6 +112,7 @@ def _seen(doors: Doors, record: dict[str, Any], *, reveal: bool) -> QuarantinedP
         {"field": each.field, "problem": each.problem} for each in record["fields"] if each.problem
     ]
     return _page(
+        at,
         record["id"],
         reveal=reveal,
         event=record,
@@ -123,12 +125,12 @@ def _seen(doors: Doors, record: dict[str, Any], *, reveal: bool) -> QuarantinedP
     )
 
 
-def _page(number: int, *, reveal: bool, missing: Sequence[Missing] = (), **told: Any) -> QuarantinedPage:
+def _page(
+    at: datetime, number: int, *, reveal: bool, missing: Sequence[Missing] = (), **told: Any
+) -> QuarantinedPage:
     nothing: dict[str, Any] = dict.fromkeys(("event", "sentence", "stage", "original", "fixed", "trace_url"))
     values = {**nothing, "fields": [], **told}
-    return QuarantinedPage(
-        at=datetime.now(UTC), missing=list(missing), number=number, revealed=reveal, **values
-    )
+    return QuarantinedPage(at=at, missing=list(missing), number=number, revealed=reveal, **values)
 
 
 def _wrong(record: Mapping[str, Any]) -> set[str]:

@@ -13,7 +13,7 @@ import msgspec
 from libs.adapters.warehouse import Answer, Limits, ask, write_result
 from libs.errors import DrpError, Permanent, Transient
 from services.console.doors import Doors, Missing
-from services.console.looks.data import Relation, relations
+from services.console.looks.data import Relation, current, elsewhere, relations
 from services.console.looks.kept import Form, kept
 from services.console.looks.mart import current_file, published_file
 from services.console.looks.rows import Rows, read, rows_of
@@ -73,10 +73,15 @@ class Questions:
             known.append(path.name)
             return await read(path, relations)
 
+        at = datetime.now(UTC)
         seen = await self._doors.look("warehouse", look)
+        missing = [] if seen.missing is None else [seen.missing]
+        if not known and not missing:
+            told = await self._doors.look("postgres", lambda: current(self._doors, dataset))
+            missing = [] if told.value is None else [elsewhere(told.value)]
         page = QuestionPage(
-            at=datetime.now(UTC),
-            missing=[] if seen.missing is None else [seen.missing],
+            at=at,
+            missing=missing,
             dataset=dataset,
             sql=sql,
             file=known[0] if known else None,

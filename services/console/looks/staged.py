@@ -7,14 +7,28 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from libs.adapters.warehouse import Warehouse
 from libs.datasets import Dataset
 from libs.errors import Permanent
 from libs.operations.balance import Taken, taken_by_batch
-from services.console.doors import Doors
+from services.console.doors import Doors, Missing
 from services.console.looks.rows import read
 
-__all__ = ["Staged"]
+__all__ = ["Staged", "StagedRows"]
+
+
+class StagedRows(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of each batch, by file; missing, by dataset, says why a file could not be read and is left out."""
+
+    taken: dict[str, dict[uuid.UUID, Taken]]
+    missing: dict[str, Missing]
+
+    @property
+    def first_missing(self) -> list[Missing]:
+        """What a page says of it: all of them have one cause, as a rule."""
+        return list(self.missing.values())[:1]
 
 
 class Staged:
@@ -25,22 +39,24 @@ class Staged:
         self._lock = asyncio.Lock()
         self._kept: dict[str, tuple[str, dict[uuid.UUID, Taken]]] = {}
 
-    async def of(self, files: Mapping[str, str]) -> dict[str, dict[uuid.UUID, Taken]]:
-        """What became of each batch, by file.
-
+    async def of(self, files: Mapping[str, str]) -> StagedRows:
+        """
         Args:
             files: of the generations that readers see, by dataset, as Postgres names them.
-
-        Raises:
-            Permanent: the warehouse's files are not on this machine.
-            Transient: they could not be read now.
         """
+        found = StagedRows(taken={}, missing={})
         async with self._lock:
-            return {
-                file: await self._counted(self._doors.datasets[name], file)
-                for name, file in files.items()
-                if name in self._doors.datasets
-            }
+            for name, file in files.items():
+                if (dataset := self._doors.datasets.get(name)) is not None:
+                    await self._add(found, dataset, file)
+        return found
+
+    async def _add(self, found: StagedRows, dataset: Dataset, file: str) -> None:
+        seen = await self._doors.look("warehouse", lambda: self._counted(dataset, file))
+        if seen.value is not None:
+            found.taken[file] = seen.value
+        elif seen.missing is not None:
+            found.missing[dataset.name] = seen.missing
 
     def path_of(self, dataset: str, file: str) -> Path:
         """

@@ -154,6 +154,39 @@ def test_with_a_server_away_every_page_comes_and_says_what_is_missing(
     expect(page.locator(".missing")).to_have_count(0)
 
 
+def test_an_answer_that_is_no_page_leaves_what_is_shown_and_the_page_comes_back(
+    watched: Watched, platform: RunningPlatform
+) -> None:
+    page = watched.open("/batches")
+    of_one_life(page)
+    expect(page.locator("#chip")).to_have_text("Live")
+    drawn = page.locator("#page").get_attribute("data-at")
+    page.route("**/batches", lambda route: route.fulfill(status=502, body="Bad Gateway"))
+    run = {"count": 20, "seed": 2}
+    httpx.post(f"{platform.urls['DRP_GENERATOR_URL']}/v1/runs", json=run, trust_env=False).raise_for_status()
+    expect(page.locator("#chip")).to_have_text("Reconnecting")
+    expect(page.locator("h1")).to_have_count(1)
+    assert page.locator("#page").get_attribute("data-at") == drawn
+    page.unroute("**/batches")
+    expect(page.locator("#chip")).to_have_text("Live")
+    expect(page.locator("#page")).not_to_have_attribute("data-at", drawn or "")
+    assert lives(page)
+    assert all("502" in each for each in watched.wrong)
+    watched.wrong.clear()
+
+
+def test_a_tab_that_was_refused_the_news_asks_for_them_again(watched: Watched) -> None:
+    watched.context.route("**/live", lambda route: route.fulfill(status=503, body="not now"))
+    page = watched.open("/batches")
+    with page.expect_event("response", lambda response: response.status == 503):
+        pass
+    expect(page.locator("#chip")).to_have_text("Reconnecting")
+    watched.context.unroute("**/live")
+    expect(page.locator("#chip")).to_have_text("Live")
+    assert all("503" in each for each in watched.wrong)
+    watched.wrong.clear()
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_without_scripts_every_page_says_the_same(watched: Watched, path: str) -> None:
     browser = watched.context.browser

@@ -154,6 +154,31 @@ async def test_looking_never_steals(
     assert len(await read(either, "ingestor", 10)) == 2
 
 
+async def test_each_consumer_is_shown_with_what_is_in_its_own_hands(
+    either_redis: RestartableRedis, either: RawRedis, connect: Connect
+) -> None:
+    bus = await connect(either_redis.url)
+    await bus.ensure_groups(BOTH)
+    await bus.publish("orders", [b"%d" % number for number in range(3)])
+    for name, count in (("first", 2), ("second", 1)):
+        await either.xreadgroup("ingestor", name, {"orders": ">"}, count=count)
+    ids = [one["message_id"] for one in await either.xpending_range("orders", "ingestor", "-", "+", 3)]
+    await either.xclaim("orders", "ingestor", "first", 0, ids[:2], idle=60_000)
+    await either.xgroup_createconsumer("orders", "ingestor", "idle")
+
+    first, second, idle = await bus.consumers({"orders": ["ingestor"]})
+
+    assert [(one.name, one.pending) for one in (first, second, idle)] == [
+        ("first", 2),
+        ("second", 1),
+        ("idle", 0),
+    ]
+    assert first.oldest is not None
+    assert second.oldest is not None
+    assert first.oldest >= 60 > second.oldest
+    assert idle.oldest is None
+
+
 async def test_after_a_restart_nothing_is_unread_that_was_given_out(
     either_redis: RestartableRedis, either: RawRedis, connect: Connect
 ) -> None:

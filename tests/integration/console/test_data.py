@@ -138,6 +138,18 @@ async def test_the_whole_mart_is_a_file(console: Opened) -> None:
 
 
 @pytest.mark.usefixtures("published")
+async def test_where_another_machine_has_what_is_published_it_is_not_called_nothing(
+    console: Opened, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere" / "warehouse").mkdir(parents=True)
+    seen = console(home=tmp_path / "elsewhere")
+    for address in ("/data", "/data?sql=SELECT+1"):
+        said = await seen.text(address)
+        assert "is published, and its file is not here" in said
+        assert "published yet" not in said
+
+
+@pytest.mark.usefixtures("published")
 async def test_where_the_warehouse_is_not_here_the_page_says_so(console: Opened, tmp_path: Path) -> None:
     seen = console(home=tmp_path / "elsewhere")
     for address in ("/data", "/data?sql=SELECT+1"):

@@ -321,6 +321,24 @@ async def test_without_the_warehouses_files_staging_is_unknown(console: Opened, 
     assert sides(page, batch)["staging"]["state"] == "unknown"
     assert [one["server"] for one in page["missing"]] == ["warehouse"]
     assert (await seen.json("/api/ledger?unbalanced=true"))["batches"] == []
+    assert page["verdict"]["state"] == "unknown"
+    assert "What readers see of orders was not compared" in page["verdict"]["problems"][0]["says"]
+    for address, says in (
+        ("/ledger", "What readers see of orders was not compared"),
+        ("/ledger?unbalanced=true", "No batch differs on any side that could be asked."),
+        (f"/ledger/{batch}", "What could be asked balances"),
+    ):
+        assert says in await seen.text(address)
+
+
+async def test_a_count_of_the_archive_s_that_differs_says_nothing_of_an_event_that_raw_lacks(
+    console: Opened, works: Works
+) -> None:
+    batch = await a_batch(works)
+    await works.postgres.execute("UPDATE ops.archive_objects SET records = records + 1 WHERE kind = 'raw'")
+    seen = console()
+    assert "So a count is wrong, and no event is missing." in await seen.text(f"/ledger/{batch}")
+    assert "no event is missing" not in await seen.text(f"/ledger/{batch}?cell=raw")
 
 
 @pytest.mark.parametrize(

@@ -97,13 +97,27 @@ async def test_what_moved_is_counted_and_told_though_no_page_is_asked_for(
 
     async def told() -> bool:
         await seen.json("/api/live")
-        return sum(report.accepted for report in (seen.room.ledger.told or ([], []))[0]) == 3
+        return sum(report.accepted for report in (seen.room.ledger.told or ([],))[0]) == 3
 
     await until(told, timeout=60)
     marks = await at_rest(seen)
     drawn = (await seen.page("/")).partition('data-at="')[2].partition('"')[0]
     assert float(drawn) > marks["flow"]
     assert await at_rest(seen) == marks
+
+
+async def test_followers_hear_of_what_another_s_look_found(console: Opened, works: Works) -> None:
+    seen = console()
+    await at_rest(seen)
+    following = seen.room.marks.follow()
+    first = await anext(following)
+    seen.room.marks._task.cancel()  # type: ignore[union-attr]  # so that only the other one looks
+    await works.land(*orders_placed(3))
+    news = asyncio.create_task(news_of(following, "batches", first["batches"]))
+    await asyncio.sleep(0)
+    await seen.json("/api/live")
+    await news
+    await following.aclose()
 
 
 async def test_a_look_that_fails_does_not_end_the_watch(
@@ -115,11 +129,11 @@ async def test_a_look_that_fails_does_not_end_the_watch(
     first = await anext(following)
     look, failed = seen.room.marks._look, asyncio.Event()
 
-    async def fails_once() -> bool:
+    async def fails_once() -> None:
         if not failed.is_set():
             failed.set()
             raise RuntimeError("unforeseen")
-        return await look()
+        await look()
 
     monkeypatch.setattr(seen.room.marks, "_look", fails_once)
     async with asyncio.timeout(60):

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from libs.datasets import load_datasets
 from libs.operations.actions import acting
 from libs.operations.batches import hold
 from libs.operations.warehouse import accept, rollback
+from libs.testing.builders import a_batch_of, a_payment
+from services.console.looks import quality
 from tests.integration.archiver.works import Works, orders_placed
 from tests.integration.console.conftest import Console
 from tests.integration.console.test_pages import a_blocked_batch, a_busy_batch
+from tests.integration.ingestor.room import open_room
+from tests.integration.operations.archived.test_other_dataset import DATASETS
+from tests.integration.transformer.room import Room as Transformer
 
 Opened = Callable[..., Console]
 
@@ -102,6 +109,64 @@ async def test_an_older_generation_is_looked_into_by_its_number(console: Opened,
     newest = (await console().json("/api/quality"))["chosen"]
     assert newest["generation"]["number"] == 2
     assert len(newest["failing"]) == 10
+
+
+async def test_of_two_datasets_each_has_its_verdict_and_its_map(console: Opened, works: Works) -> None:
+    await a_busy_batch(works)
+    seen = console()
+    seen.room.doors.datasets = {**seen.room.doors.datasets, **load_datasets(DATASETS)}
+    payments = seen.room.doors.datasets["payments"]
+    others = replace(
+        works,
+        dataset=payments,
+        ingestor=await open_room(works.postgres, payments),
+        transformer=Transformer(works.postgres, payments, works.root),
+    )
+    await others.land(*a_batch_of(5, a_payment))
+    await others.publish()
+    for address in (
+        "/quality",
+        "/quality?dataset=payments",
+        "/quality?generation=1",
+        "/quality?generation=2",
+    ):
+        said = await seen.text(address)
+        assert "Generation 2 passes" in said or "generation=1" in address
+        assert "payments" in said
+
+
+async def test_a_generation_older_than_the_map_is_looked_into(
+    console: Opened, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "GENERATIONS", 1)
+    await a_busy_batch(works)
+    await works.land(*orders_placed(2, start=50))
+    await works.publish()
+    assert "Generation 1 orders" in await console().text("/quality?generation=1")
+
+
+async def test_a_candidate_that_waits_for_its_verdict_is_looked_into(console: Opened, works: Works) -> None:
+    await a_busy_batch(works)
+    await works.land(*orders_placed(2, start=50))
+    await works.transformer.main.tend()
+    assert "It was not judged yet." in await console().text("/quality?generation=2")
+
+
+async def test_what_an_expectation_of_ones_own_saw_is_hidden_unless_it_is_a_number(
+    console: Opened, works: Works
+) -> None:
+    await a_busy_batch(works)
+    await works.postgres.execute(
+        "INSERT INTO ops.quality_results (generation, rule, kind, status, expectation, tolerance, observed, "
+        "evaluated, unexpected) VALUES (1, 'known', 'custom', 'fail', 'x', NULL, 'Ann Example', 10, NULL), "
+        "(1, 'mean', 'custom', 'fail', 'x', NULL, '10.5', 10, NULL)"
+    )
+    seen = console()
+    for address in ("/quality", "/batches/last"):
+        hidden = (await seen.http.get(f"/api{address}")).text + await seen.page(address)
+        assert "Ann Example" not in hidden
+        assert "10.5" in hidden
+        assert "Ann Example" in await seen.page(f"{address}?reveal=true")
 
 
 @pytest.mark.parametrize("address", ["generation=999", "dataset=nope"])

@@ -68,6 +68,23 @@ async def test_generations_come_newest_first_each_with_the_results_of_its_rules(
     )
 
 
+async def test_what_an_expectation_of_ones_own_saw_is_told_if_it_is_a_number(works: Works) -> None:
+    await works.land(*orders_placed(2))
+    number = await works.publish()
+    seen = {"text": "Ann Example", "number": "-1,234.5", "rows": "12 rows", "mixed": "12 Ann"}
+    for rule, observed in seen.items():
+        await works.postgres.execute(
+            "INSERT INTO ops.quality_results (generation, rule, kind, status, expectation, observed) "
+            "VALUES ($1, $2, 'custom', 'fail', 'x', $3)",
+            number,
+            rule,
+            observed,
+        )
+    (newest,) = (await of_orders(works)).generations
+    told = {result.rule: result.observed for result in newest.results}
+    assert told == {**seen, "text": None, "mixed": None}
+
+
 async def test_no_more_generations_are_told_than_asked_for(works: Works) -> None:
     for start in (0, 10, 20):
         await works.land(*orders_placed(1, start=start))
