@@ -113,11 +113,12 @@ async def look_at_batch(doors: Doors, batch_id: uuid.UUID, *, reveal: bool, veri
         checked = await doors.look("objects", lambda: _verified(doors, stored), within=VERIFIED_WITHIN)
         missing += [checked.missing] if checked.missing is not None else []
         stored = checked.value or stored
+    broken: list[dict[str, Any]] = known.batch["broken_rules"]
     return BatchPage(
         at=at,
         missing=missing,
         name=str(batch_id),
-        batch=known.batch,
+        batch={**known.batch, "broken_rules": [told_check(one, reveal=reveal) for one in broken]},
         explanation=known.explanation,
         lanes=lanes(known.batch),
         trace=trace.value,
