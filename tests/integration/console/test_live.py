@@ -106,7 +106,10 @@ async def test_what_moved_is_counted_and_told_though_no_page_is_asked_for(
     assert await at_rest(seen) == marks
 
 
-async def test_followers_hear_of_what_another_s_look_found(console: Opened, works: Works) -> None:
+async def test_followers_hear_of_what_another_s_look_found(
+    console: Opened, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "HEARD_EVERY", 1_000.0)
     seen = console()
     await at_rest(seen)
     following = seen.room.marks.follow()
