@@ -55,7 +55,7 @@ check: .venv/installed-dev ## ruff, mypy --strict, import contracts, unit tests
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/pytest -q tests/unit
+	.venv/bin/pytest -q -n 2 tests/unit
 
 pictures: .venv/installed-dev ## docs/images, of the demo and the console, in Chromium
 	.venv/bin/python -m tests.pictures

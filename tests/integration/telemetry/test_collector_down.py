@@ -18,14 +18,14 @@ from libs.runtime.processes import free_port
 from libs.testing.waiting import until
 from tests.integration.telemetry.conftest import Start
 
-LONG = 9
+LONG = 30
 """Seconds; far more than is needed, and far less than what passes if somebody waits for a collector."""
 
 
 @pytest.fixture
 def a_long_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits for a collector is seen to wait, on a slow machine, too."""
-    monkeypatch.setattr(telemetry, "TIMEOUT", 30.0)
+    monkeypatch.setattr(telemetry, "TIMEOUT", 60.0)
 
 
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
