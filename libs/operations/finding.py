@@ -41,7 +41,7 @@ _REFUSALS: Final = """
 -- one row per slot that was not taken, newest first
 SELECT q.id, q.dataset, q.disposition, q.reason, q.detail, q.field, q.state, q.source_system, q.event_id, q.stream,
        q.stream_entry_id, q.stream_position, q.batch_id, q.created_at, b.status, b.closed_at, b.trace_id AS batch_trace,
-       q.trace_id, o.key AS object,
+       q.trace_id, o.key AS object, o.stored_at AS archived_at,
        substring(q.original FOR 300000) AS original
 FROM raw.quarantine q
 JOIN ops.batch_status b ON b.id = q.batch_id
@@ -175,6 +175,7 @@ def _life(dataset: Dataset, row: Row, places: Mapping[tuple[str, str], list[str]
         generation=row["generation"],
         generation_published_at=row["published_at"],
         object=row["object"],
+        archived_at=row["archived_at"],
     )
 
 
@@ -262,6 +263,7 @@ def _refusal(row: Row) -> Refusal:
         batch_closed_at=row["closed_at"],
         trace=row["batch_trace"],
         object=row["object"],
+        archived_at=row["archived_at"],
     )
 
 

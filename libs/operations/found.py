@@ -45,6 +45,7 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     generation: int | None
     generation_published_at: datetime | None
     object: str | None
+    archived_at: datetime | None
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +71,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     batch_closed_at: datetime | None
     trace: str | None
     object: str | None
+    archived_at: datetime | None
 
 
 class FoundBatch(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ _VERSIONS: Final = """
 -- one row per event found; winner: the version of its key that counts in what is published
 SELECT r.id, r.event_id, r.source_system, r.event_type, r.event_time, r.origin, r.traceparent, r.ingested_at,
        {key}::text AS key, {key} AS key_value, r.stream_entry_id, r.stream_position, e.landed_at, r.batch_id,
-       b.status, b.closed_at, b.trace_id, b.generation, g.published_at, o.key AS object,
+       b.status, b.closed_at, b.trace_id, b.generation, g.published_at, o.key AS object, o.stored_at AS archived_at,
        w.source_system AS winner_source, w.event_id AS winner_id
 FROM {raw} r
 JOIN ops.batch_status b ON b.id = r.batch_id

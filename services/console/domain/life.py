@@ -30,6 +30,8 @@ class Event(Protocol):
     def batch_closed_at(self) -> datetime | None: ...
     @property
     def object(self) -> str | None: ...
+    @property
+    def archived_at(self) -> datetime | None: ...
 
 
 class Life(Event, Protocol):
@@ -80,7 +82,7 @@ Lived = TypeVar("Lived", bound=Life)
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A point of an event's life. after: seconds since the step before it; at None: it has not come to this, or
+    """A point of an event's life. after: seconds since what it waited for; at None: it has not come to this, or
     nobody wrote down when. done: whether it has come to this. leads: the address of the page that has more."""
 
     name: str
@@ -228,7 +230,7 @@ def _readable(life: Life) -> Step:
         after=_between(life.batch_closed_at, life.generation_published_at),
         done=life.generation is not None,
         tone="bad" if life.place == "rejected" else "main",
-        leads=None if life.generation is None else f"/quality?generation={life.generation}",
+        leads=None if life.generation is None else f"/quality?generation={life.generation}#generation",
     )
 
 
@@ -236,7 +238,9 @@ def _archived(event: Event, *, archives: bool) -> list[Step]:
     if event.object is None and not archives:
         return []
     done = event.object is not None
-    return [Step(name="archived", says=event.object or "not yet", at=None, after=None, done=done)]
+    after = _between(event.batch_closed_at, event.archived_at)
+    says = event.object or "not yet"
+    return [Step(name="archived", says=says, at=event.archived_at, after=after, done=done)]
 
 
 def _between(first: datetime | None, second: datetime | None) -> float | None:

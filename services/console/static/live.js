@@ -11,7 +11,7 @@
   const chip = document.getElementById("chip");
 
   let marks = {};
-  let state = "reconnecting";
+  let state = "still"; // until something was heard, or nothing could be
   let heardAt = Date.now();
   let fetchedAt = Date.now();
   let fetching = false;
@@ -40,6 +40,7 @@
 
   function show() {
     const silent = Date.now() - heardAt;
+    if (state === "still" && silent <= SILENT_AFTER) return;
     const shown = silent > SILENT_AFTER ? "stale" : failed ? "reconnecting" : state;
     if (chip.dataset.state !== shown) chip.dataset.state = shown;
     write(".says", { live: "Live", reconnecting: "Reconnecting", stale: "Stale" }[shown]);

@@ -41,6 +41,7 @@ def a_life(**values: object) -> Life:
         "generation": 4,
         "generation_published_at": NOON + timedelta(seconds=5),
         "object": "raw/x.jsonl.gz",
+        "archived_at": NOON + timedelta(seconds=3),
     }
     return Life(**{**known, **values})  # type: ignore[arg-type]  # a builder's values are of any type
 
@@ -60,10 +61,10 @@ def a_refusal(**values: object) -> Refusal:
     return Refusal(**{**known, **own, **values})
 
 
-def test_each_step_says_how_long_it_took_after_the_one_before_it() -> None:
+def test_each_step_says_how_long_it_took_after_what_it_waited_for() -> None:
     found = steps(a_life(), archives=True)
     assert [step.name for step in found] == ["published", "landed", "batch closed", "readable", "archived"]
-    assert [step.after for step in found] == [None, 0.02, 1.98, 3.0, None]
+    assert [step.after for step in found] == [None, 0.02, 1.98, 3.0, 1.0]
     assert all(step.done for step in found)
 
 
@@ -136,6 +137,14 @@ def test_what_was_not_taken_leads_to_its_own_page() -> None:
 def test_where_the_archive_is_off_the_life_ends_with_its_readers() -> None:
     assert [step.name for step in steps(a_life(object=None), archives=False)][-1] == "readable"
     assert [step.name for step in steps(a_life(), archives=False)][-1] == "archived"
+
+
+def test_the_archive_follows_the_batch_and_may_be_before_readers() -> None:
+    readable, archived = steps(a_life(), archives=True)[-2:]
+    assert archived.at is not None
+    assert readable.at is not None
+    assert archived.at < readable.at
+    assert (archived.after, readable.after) == (1.0, 3.0)
 
 
 def test_what_is_held_is_seen_until_a_generation_leaves_it_out() -> None:
