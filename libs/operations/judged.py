@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from libs.adapters.postgres import Postgres
+    from libs.adapters.postgres import Postgres, Row
 
 __all__ = [
     "AppliedBatch",
@@ -20,8 +21,11 @@ __all__ = [
     "RuleResult",
     "batches_applied",
     "judged",
+    "may_be_told",
     "readable",
 ]
+
+_NUMBER: Final = re.compile(r"-?[\d.,]+(e[+-]?\d+)?( rows)?")
 
 _JUDGED: Final = """
 -- one row per rule of the newest judged generations of each dataset, newest first; one row for a generation without any
@@ -30,10 +34,7 @@ SELECT g.number, g.dataset, g.state, g.kind, g.verdict, g.verdict_at, g.override
            SELECT coalesce(sum(b.accepted), 0) FROM ops.generation_batches gb JOIN ops.batches b ON b.id = gb.batch_id
            WHERE gb.generation = g.number AND b.generation IS NULL AND b.held_at IS NULL
        ) ELSE 0 END::bigint AS waiting,
-       r.rule, r.status,
-       CASE WHEN r.kind <> 'custom' OR r.observed ~ '^-?[0-9.,]+(e[+-]?[0-9]+)?( rows)?$' THEN r.observed END
-           AS observed,
-       r.evaluated, r.unexpected, r.tolerance
+       r.rule, r.kind AS rule_kind, r.status, r.observed, r.evaluated, r.unexpected, r.tolerance
 FROM unnest($1::text[]) AS chosen (dataset)
 CROSS JOIN LATERAL (
     SELECT number, dataset, state, kind, verdict, verdict_at, override_reason FROM ops.generations
@@ -130,9 +131,20 @@ async def judged(postgres: Postgres, datasets: Sequence[str], *, limit: int = 30
             facts = {name: row[name] for name in JudgedGeneration.__struct_fields__ if name != "results"}
             of[row["number"]] = JudgedGeneration(**facts, results=[])
         if row["rule"] is not None:
-            result = RuleResult(**{name: row[name] for name in RuleResult.__struct_fields__})
-            of[row["number"]].results.append(result)
+            of[row["number"]].results.append(_result(row))
     return [Judged(dataset=name, generations=list(of.values())) for name, of in found.items()]
+
+
+def may_be_told(kind: str, observed: str | None) -> bool:
+    """Whether what a rule of this kind observed is no row's text: the user's own expectations may observe values."""
+    return kind != "custom" or observed is None or _NUMBER.fullmatch(observed) is not None
+
+
+def _result(row: Row) -> RuleResult:
+    facts = {name: row[name] for name in RuleResult.__struct_fields__}
+    if not may_be_told(row["rule_kind"], row["observed"]):
+        facts["observed"] = None
+    return RuleResult(**facts)
 
 
 async def readable(postgres: Postgres, datasets: Sequence[str]) -> dict[str, Readable]:

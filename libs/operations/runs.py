@@ -32,10 +32,9 @@ WITH page AS MATERIALIZED (
       AND ($3::text IS NULL OR starts_with(s.id::text, $3))
     ORDER BY key {direction} NULLS LAST, s.opened_at DESC, s.id LIMIT $4 OFFSET $5
 )
-SELECT s.id, s.dataset, s.status, s.verdict, s.opened_at, s.closed_at, s.received + s.dead_lettered AS rows_in,
-       s.accepted, s.duplicate, s.quarantined + s.dead_lettered AS refused, s.generation, s.last_generation,
-       s.archived_at, g.published_at, extract(epoch FROM g.published_at - s.opened_at)::float8 AS seconds,
-       (SELECT count(*) FROM ops.generation_batches gb WHERE gb.batch_id = s.id) AS attempts
+SELECT s.id, s.dataset, s.status, s.verdict, s.opened_at, s.closed_at, {rows} AS rows_in,
+       s.accepted, s.duplicate, {refused} AS refused, s.generation, s.last_generation,
+       s.archived_at, g.published_at, extract(epoch FROM {seconds})::float8 AS seconds, {attempts} AS attempts
 FROM page JOIN ops.batch_status s USING (id) LEFT JOIN ops.generations g ON g.number = s.generation
 ORDER BY page.key {direction} NULLS LAST, s.opened_at DESC, s.id
 """
@@ -104,7 +103,7 @@ async def runs(
     offset: int = 0,
 ) -> list[Run]:
     """Batches, by default the newest first. starts_with: of the id."""
-    sql = _RUNS.format(key=SORTS[sort], direction="DESC" if descending else "ASC")
+    sql = _RUNS.format(**SORTS, key=SORTS[sort], direction="DESC" if descending else "ASC")
     rows = await postgres.fetch(sql, dataset, status, starts_with, limit, offset)
     return [Run(**dict(row)) for row in rows]
 

@@ -95,19 +95,19 @@ class LedgerWatch:
         took = time.monotonic() - began
         self._missing = seen.missing
         if seen.value is not None:
-            self._counted = msgspec.structs.replace(seen.value, seconds=took)
+            self._counted = seen.value
         self._not_before = time.monotonic() + max(LEAST_PAUSE, _SHARE * took)
 
     async def _verified(self) -> Counted:
         postgres, bus, datasets = await self._doors.postgres(), await self._doors.bus(), self._doors.datasets
-        at = datetime.now(UTC)
+        at, began = datetime.now(UTC), time.monotonic()
         reports = await verify_ledger(postgres, bus, datasets)
         staged = await self._staged.of(await files_that_readers_see(postgres))
         found = await unbalanced(postgres, datasets, Part(limit=DIFFERING + 1), taken=staged.taken)
         archives = self._doors.archives
         return Counted(
             at=at,
-            seconds=0,
+            seconds=time.monotonic() - began,
             reports=reports,
             differing=[
                 batch_row(each, staged.taken.get(each.read_file or ""), archives=archives) for each in found

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 import msgspec
+
+from libs.operations.judged import may_be_told
 
 __all__ = ["FailingRow", "failing_row", "hidden", "told_check"]
 
 HIDDEN: Final = "•••••"
 """What stands for a value that nobody asked to see."""
-_NUMBER: Final = re.compile(r"-?[\d.,]+(e[+-]?\d+)?( rows)?")
 
 
 class FailingRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,14 +37,9 @@ def failing_row(row: dict[str, Any], *, reveal: bool) -> FailingRow:
 
 def told_check(check: dict[str, Any], *, reveal: bool) -> dict[str, Any]:
     """A rule's result, as libs.operations.reading.quality_results tells it, without what may be anybody's data."""
-    if reveal or _may_be_told(check["kind"], check["observed"]):
+    if reveal or may_be_told(check["kind"], check["observed"]):
         return check
     return {**check, "observed": HIDDEN}
-
-
-def _may_be_told(kind: str, observed: str | None) -> bool:
-    """Whether it is no row's text: an expectation of the user's own may observe the values of a column."""
-    return kind != "custom" or observed is None or _NUMBER.fullmatch(observed) is not None
 
 
 def hidden(value: object) -> str | None:

@@ -110,11 +110,11 @@ async def test_followers_hear_of_what_another_s_look_found(
     console: Opened, works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "HEARD_EVERY", 1_000.0)
+    monkeypatch.setattr(watching, "LOOK_EVERY", 1_000.0)
     seen = console()
     await at_rest(seen)
     following = seen.room.marks.follow()
     first = await anext(following)
-    seen.room.marks._task.cancel()  # type: ignore[union-attr]  # so that only the other one looks
     await works.land(*orders_placed(3))
     news = asyncio.create_task(news_of(following, "batches", first["batches"]))
     await asyncio.sleep(0)

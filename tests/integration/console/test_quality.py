@@ -124,15 +124,13 @@ async def test_of_two_datasets_each_has_its_verdict_and_its_map(console: Opened,
     )
     await others.land(*a_batch_of(5, a_payment))
     await others.publish()
-    for address in (
-        "/quality",
-        "/quality?dataset=payments",
-        "/quality?generation=1",
-        "/quality?generation=2",
-    ):
+    for address in ("/quality", "/quality?generation=1", "/quality?generation=2"):
         said = await seen.text(address)
-        assert "Generation 2 passes" in said or "generation=1" in address
-        assert "payments" in said
+        assert "orders Generation 1 passes" in said
+        assert "payments Generation 2 passes" in said
+    only = await seen.text("/quality?dataset=payments")
+    assert "Generation 2 passes" in only
+    assert "Generation 1 passes" not in only
 
 
 async def test_a_generation_older_than_the_map_is_looked_into(

@@ -66,19 +66,18 @@ def watch(drp: Drp, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
     return run
 
 
-def runs_here(home: Path, postgres_port: int) -> None:
-    """A platform without a part, whose Postgres is at that port."""
+def runs_here(home: Path, postgres_url: str) -> None:
+    """A platform without a part, whose Postgres is said to be there."""
     me = Process.of(os.getpid())
     assert me is not None
     (home / "run").mkdir(parents=True, exist_ok=True)
-    url = f"postgresql://drp@127.0.0.1:{postgres_port}/drp"
     state = State(
         pid=me.pid,
         started=me.started,
         started_at=datetime.now(UTC),
         ready=True,
         parts=[],
-        environment={"DRP_POSTGRES_URL": url},
+        environment={"DRP_POSTGRES_URL": postgres_url},
     )
     Home(home).write(state)
 
@@ -106,11 +105,23 @@ def test_it_waits_for_a_platform_that_comes_and_looks_where_it_is_then(
     def see(screen: Screen) -> None:
         assert screen.line(0)["running"] is False
         for port in ports:
-            runs_here(tmp_path / "home", port)
+            runs_here(tmp_path / "home", f"postgresql://drp@127.0.0.1:{port}/drp")
             screen.until(lambda seen, url=f"127.0.0.1:{port}": url in seen)  # type: ignore[misc]
 
     said = watch(see, "--health", "--json")
     assert (said.code, said.err) == (130, "drp: interrupted\n")
+
+
+def test_it_goes_on_though_what_it_finds_would_not_pass_by_itself(
+    watch: Callable[..., Called], tmp_path: Path
+) -> None:
+    runs_here(tmp_path / "home", "no address of a Postgres")
+
+    def see(screen: Screen) -> None:
+        assert screen.line(0)["unreachable"]
+        assert screen.line(1)["unreachable"]
+
+    assert watch(see, "--health", "--json").code == 130
 
 
 def test_json_is_a_line_for_each_look(watch: Callable[..., Called]) -> None:
