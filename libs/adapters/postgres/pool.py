@@ -142,8 +142,15 @@ class Postgres:
             with translated():
                 yield held
         finally:
+            await self._give_back(held)
+
+    async def _give_back(self, held: PoolConnectionProxy[asyncpg.Record]) -> None:
+        """What the block did is done, or has raised: a connection found broken only now fails nobody."""
+        try:
             with translated():
                 await self._pool.release(held)
+        except PostgresUnavailable as error:  # asyncpg has closed it; the next to ask gets a new one
+            log.info("a connection to Postgres broke before it was given back: %s", error.why)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -42,6 +42,18 @@ async def test_a_connection_lost_within_a_transaction_is_transient(postgres: Pos
     assert await postgres.fetchval("SELECT to_regclass('never')") is None
 
 
+async def test_a_connection_that_breaks_after_its_work_fails_nobody(
+    postgres: Postgres, postgres_url: str
+) -> None:
+    async with postgres.connection() as held:
+        pid = await held.fetchval("SELECT pg_backend_pid()")
+        # Nothing is awaited from here on: the loop learns of the end only when the connection is given back.
+        with read_arrow(postgres_url, "SELECT pg_terminate_backend($1::int, 5000)", [pid]) as reader:
+            assert reader.read_all().column(0).to_pylist() == [True]
+
+    assert await postgres.fetchval("SELECT 1") == 1
+
+
 async def test_a_deadlock_is_transient(postgres: Postgres) -> None:
     await postgres.execute("CREATE TABLE two (id int PRIMARY KEY, n int)")
     await postgres.execute("INSERT INTO two VALUES (1, 0), (2, 0)")
