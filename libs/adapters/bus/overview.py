@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from libs.adapters.bus.client import redis_errors
 from libs.adapters.bus.entry import Entry, read_entry
@@ -84,9 +83,24 @@ class ConsumerOverview:
 
 
 async def overview(client: Redis, groups: Mapping[str, Sequence[str]]) -> list[StreamOverview]:
-    """One row a declared stream, also if it doesn't exist yet."""
+    """One row a declared stream, also if it doesn't exist yet. Three questions, however many streams there are."""
     with redis_errors("cannot look at the streams"):
-        return [await _stream(client, stream, declared) for stream, declared in groups.items()]
+        there = await _streams(client, groups)
+        wanted = [
+            _Wanted(
+                stream, there[stream].groups[name], unread(there[stream].groups[name], there[stream].about)
+            )
+            for stream, declared in groups.items()
+            for name in declared
+            if stream in there and name in there[stream].groups
+        ]
+        seen = dict(
+            zip([(one.stream, one.name) for one in wanted], await _groups(client, wanted), strict=True)
+        )
+    return [
+        _told(stream, there.get(stream), [seen.get((stream, name)) or _missing(name) for name in declared])
+        for stream, declared in groups.items()
+    ]
 
 
 async def consumers(client: Redis, groups: Mapping[str, Sequence[str]]) -> list[ConsumerOverview]:
@@ -138,55 +152,99 @@ def unread(group: Mapping[str, Any], stream: Mapping[str, Any]) -> int | None:
     return int(lag) if lag and lag <= stream["length"] else None
 
 
-async def _stream(client: Redis, stream: str, declared: Sequence[str]) -> StreamOverview:
-    details = await group_details(client, stream)
-    try:
-        about = await client.xinfo_stream(stream)
-    except ResponseError as error:
-        if "no such key" not in str(error):
-            raise
-        missing = tuple(_missing(name) for name in declared)
-        return StreamOverview(
-            stream=stream, length=0, entries_added=0, first_id=None, last_id=None, groups=missing
+class _There(NamedTuple):
+    """A stream that is there, as XINFO STREAM and XINFO GROUPS tell of it."""
+
+    about: dict[str, Any]
+    groups: dict[str, dict[str, Any]]
+
+
+class _Wanted(NamedTuple):
+    """A group that is there, as XINFO GROUPS tells of it, and its lag."""
+
+    stream: str
+    details: dict[str, Any]
+    lag: int | None
+
+    @property
+    def name(self) -> str:
+        return str(self.details["name"].decode())
+
+
+async def _streams(client: Redis, streams: Iterable[str]) -> dict[str, _There]:
+    async with client.pipeline(transaction=False) as pipeline:
+        for stream in streams:
+            pipeline.xinfo_stream(stream)
+            pipeline.xinfo_groups(stream)
+        answers = await pipeline.execute(raise_on_error=False)
+    there = {}
+    for stream, about, groups in zip(streams, answers[::2], answers[1::2], strict=True):
+        for answer in (about, groups):
+            if isinstance(answer, Exception) and "no such key" not in str(answer):
+                raise answer
+        if not isinstance(about, Exception) and not isinstance(groups, Exception):
+            there[stream] = _There(about, {each["name"].decode(): each for each in groups})
+    return there
+
+
+async def _groups(client: Redis, wanted: Sequence[_Wanted]) -> list[GroupOverview]:
+    async with client.pipeline(transaction=False) as pipeline:
+        for each in wanted:
+            pipeline.xpending_range(each.stream, each.name, min="-", max="+", count=1)
+            pipeline.xinfo_consumers(each.stream, each.name)
+        answers = await pipeline.execute()
+    pending, consumers = answers[::2], answers[1::2]
+    ahead = [each for each, oldest in zip(wanted, pending, strict=True) if not oldest and each.lag != 0]
+    first = await _first_unread(client, ahead)
+    return [
+        GroupOverview(
+            name=each.name,
+            exists=True,
+            pending=each.details["pending"],
+            lag=each.lag,
+            oldest_pending_idle=oldest[0]["time_since_delivered"] / 1000 if oldest else None,
+            consumers=tuple(sorted(one["name"].decode() for one in readers)),
+            first_unhandled=oldest[0]["message_id"].decode()
+            if oldest
+            else first.get((each.stream, each.name)),
         )
-    groups = tuple(
-        [
-            await _group(client, stream, details[name], unread(details[name], about))
-            if name in details
-            else _missing(name)
-            for name in declared
-        ]
-    )
+        for each, oldest, readers in zip(wanted, pending, consumers, strict=True)
+    ]
+
+
+async def _first_unread(client: Redis, wanted: Sequence[_Wanted]) -> dict[tuple[str, str], str]:
+    """Id of the first entry that each group was never given, where there is one."""
+    async with client.pipeline(transaction=False) as pipeline:
+        for each in wanted:
+            start = f"({each.details['last-delivered-id'].decode()}"
+            pipeline.xrange(each.stream, min=start, max="+", count=1)
+        answers: list[Found] = await pipeline.execute()
+    return {
+        (each.stream, each.name): found[0][0].decode()
+        for each, found in zip(wanted, answers, strict=True)
+        if found
+    }
+
+
+def _told(stream: str, there: _There | None, groups: Sequence[GroupOverview]) -> StreamOverview:
+    if there is None:
+        return StreamOverview(
+            stream=stream, length=0, entries_added=0, first_id=None, last_id=None, groups=tuple(groups)
+        )
+    about = there.about
     return StreamOverview(
         stream=stream,
         length=about["length"],
         entries_added=about["entries-added"],
         first_id=_id_of(about["first-entry"]),
         last_id=_id_of(about["last-entry"]),
-        groups=groups,
+        groups=tuple(groups),
         last_generated_id=about["last-generated-id"].decode("ascii"),
     )
 
 
 def _missing(name: str) -> GroupOverview:
     return GroupOverview(name=name, exists=False, pending=0, lag=None, oldest_pending_idle=None, consumers=())
-
-
-async def _group(client: Redis, stream: str, details: dict[str, Any], lag: int | None) -> GroupOverview:
-    name = details["name"].decode()
-    oldest: Any = await client.xpending_range(stream, name, min="-", max="+", count=1)
-    consumers = await client.xinfo_consumers(stream, name)
-    return GroupOverview(
-        name=name,
-        exists=True,
-        pending=details["pending"],
-        lag=lag,
-        oldest_pending_idle=oldest[0]["time_since_delivered"] / 1000 if oldest else None,
-        consumers=tuple(sorted(consumer["name"].decode() for consumer in consumers)),
-        first_unhandled=(
-            oldest[0]["message_id"].decode() if oldest else await _first_unread(client, stream, details, lag)
-        ),
-    )
 
 
 async def _consumer(client: Redis, stream: str, group: str, about: dict[str, Any]) -> ConsumerOverview:
@@ -205,14 +263,6 @@ async def _oldest(client: Redis, stream: str, group: str, consumer: bytes) -> fl
         stream, group, min="-", max="+", count=1, consumername=consumer.decode()
     )
     return found[0]["time_since_delivered"] / 1000 if found else None
-
-
-async def _first_unread(client: Redis, stream: str, details: dict[str, Any], lag: int | None) -> str | None:
-    if lag == 0:
-        return None
-    start = f"({details['last-delivered-id'].decode()}"
-    found = cast("Found", await client.xrange(stream, min=start, max="+", count=1))
-    return found[0][0].decode() if found else None
 
 
 async def _pending(client: Redis, stream: str, group: str, *, last: str) -> AsyncIterator[Entry]:

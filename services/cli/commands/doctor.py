@@ -110,14 +110,14 @@ async def _alerts(platform: Operator) -> list[Finding]:
 
 async def _traces(platform: Operator) -> list[Finding]:
     from libs.operations.doctor import Finding
-    from libs.operations.trace import fetch_trace
+    from libs.operations.trace import fetch_traces
 
     url = platform.settings.traces_url
     if url is None:
         detail, fix = "nowhere to ask for them", "set DRP_TRACES_URL"
         return [Finding(check="traces", state="warning", detail=detail, fix=fix)]
     try:
-        await fetch_trace(url, "0" * 32)
+        await fetch_traces(url, ["1" * 32])
     except DrpError as error:
         return [Finding(check="traces", state="warning", detail=f"{error.what}: {error.why}", fix=error.fix)]
     return [Finding(check="traces", state="ok", detail=f"{masked('traces_url', url)} answers")]

@@ -22,7 +22,7 @@ from services.console.looks.staged import Staged
 __all__ = ["DIFFERING", "Counted", "LedgerWatch"]
 
 FIRST_WITHIN: Final = 2.0
-"""Seconds that a page waits for the first count there is."""
+"""Seconds from its beginning that pages wait for the first count there is, or for one when the last took no longer."""
 STALE_AFTER: Final = 60.0
 """Seconds after which a count that nobody renewed says little of now: a page waits for the next as for the first."""
 COUNT_WITHIN: Final = 120.0
@@ -54,6 +54,8 @@ class LedgerWatch:
         self._counted: Counted | None = None
         self._missing: Missing | None = None
         self._task: asyncio.Task[None] | None = None
+        self._awaited_until = 0.0
+        self._took = 0.0
         self._not_before = 0.0
 
     @property
@@ -75,13 +77,14 @@ class LedgerWatch:
         if self.is_counting or time.monotonic() < self._not_before:
             return False
         self._task = asyncio.create_task(self._count(), name="count the ledger")
+        self._awaited_until = time.monotonic() + (FIRST_WITHIN if self._took <= FIRST_WITHIN else 0)
         return True
 
     async def newest(self) -> Seen[Counted]:
         """The newest count, and what keeps us from a newer one, if something does. One of them may be missing."""
         self.begin()
         if self._is_stale and self._task is not None:
-            await asyncio.wait({self._task}, timeout=FIRST_WITHIN)
+            await asyncio.wait({self._task}, timeout=max(0.0, self._awaited_until - time.monotonic()))
         return Seen(self._counted, self._missing)
 
     async def close(self) -> None:
@@ -92,11 +95,11 @@ class LedgerWatch:
     async def _count(self) -> None:
         began = time.monotonic()
         seen = await self._doors.look("ledger", self._verified, within=COUNT_WITHIN)
-        took = time.monotonic() - began
+        self._took = time.monotonic() - began
         self._missing = seen.missing
         if seen.value is not None:
             self._counted = seen.value
-        self._not_before = time.monotonic() + max(LEAST_PAUSE, _SHARE * took)
+        self._not_before = time.monotonic() + max(LEAST_PAUSE, _SHARE * self._took)
 
     async def _verified(self) -> Counted:
         postgres, bus, datasets = await self._doors.postgres(), await self._doors.bus(), self._doors.datasets

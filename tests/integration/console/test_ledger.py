@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -311,6 +312,21 @@ async def test_with_the_store_away_the_counts_stand_and_the_ids_are_missed(
     said = await seen.text(f"/ledger/{batch}")
     assert "The object store can't be asked" in said
     assert "20 accepted, 19 rows in RAW" in said
+
+
+async def test_a_count_that_takes_long_is_waited_for_once(
+    console: Opened, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_batch(works)
+    seen = console()
+    monkeypatch.setattr(counted, "FIRST_WITHIN", 0.2)
+    async with works.postgres.transaction() as held:
+        await held.execute("LOCK TABLE raw.orders_raw")  # what keeps the count
+        assert (await seen.room.ledger.newest()).value is None
+        monkeypatch.setattr(counted, "FIRST_WITHIN", 3600)
+        assert (await asyncio.wait_for(seen.room.ledger.newest(), 60)).value is None
+        assert seen.room.ledger.is_counting
+    await until(lambda: seen.room.ledger.told)
 
 
 async def test_without_the_warehouses_files_staging_is_unknown(console: Opened, works: Works) -> None:

@@ -10,7 +10,7 @@ import pytest
 from libs.adapters.postgres import Postgres
 from libs.adapters.telemetry import span
 from libs.errors import Permanent, Transient
-from libs.operations.trace import batch_trace, fetch_trace
+from libs.operations.trace import batch_trace, fetch_traces
 from libs.runtime.processes import free_port
 from tests.integration.telemetry.conftest import Start
 
@@ -95,4 +95,4 @@ async def test_without_a_trace_store_it_is_said_how_to_name_one(postgres: Postgr
 
 async def test_a_store_that_is_down_may_be_asked_again() -> None:
     with pytest.raises(Transient, match="does not answer"):
-        await fetch_trace(f"http://127.0.0.1:{free_port()}", "1" * 32)
+        await fetch_traces(f"http://127.0.0.1:{free_port()}", ["1" * 32])

@@ -18,7 +18,7 @@ from tests.integration.telemetry.conftest import Start
 ELSEWHERE = f"00-{'1' * 32}-{'2' * 16}-01"
 
 
-def ask(url: str, path: str, **params: str | int) -> httpx.Response:
+def ask(url: str, path: str, **params: str | int | list[str]) -> httpx.Response:
     with httpx.Client(trust_env=False) as client:
         return client.get(url + path, params=params or None)
 
@@ -79,6 +79,8 @@ def test_traces_are_found_by_service_step_and_tag(start: Start, traces: str) -> 
     assert found(tags='{"drp.number":"1"}') == [ids[1]]
     assert found(operation="another") == []
     assert found(end=1_000_000) == []
+    several = ask(traces, "/api/traces", traceID=[ids[0], "9" * 32, ids[2]])
+    assert [trace["traceID"] for trace in several.json()["data"]] == [ids[0], ids[2]]
     assert found(lookback="1h", minDuration="1h") == []
     assert "searched" in ask(traces, "/api/services").json()["data"]
     assert ask(traces, "/api/services/searched/operations").json()["data"] == ["search me"]
