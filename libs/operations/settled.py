@@ -49,6 +49,7 @@ WHERE $1::text IS NULL OR p.dataset = $1
 class Unsettled:
     """How much is unfinished, by kind. blocked batches wait for a person, not for time.
 
+    in_flight: entries that some group has yet to handle, of the pipeline's own events, too: not a count of orders.
     unlinked: warehouses whose link, which readers open, has yet to follow the pointer.
     """
 
@@ -67,12 +68,12 @@ class Unsettled:
 
     def __str__(self) -> str:
         parts = {
-            "in flight": self.in_flight,
+            "in the streams": self.in_flight,
             "open": self.open,
-            "unpublished": self.unpublished,
-            "unlinked": self.unlinked,
-            "unarchived": self.unarchived,
-            "unannounced": self.outbox,
+            "to publish": self.unpublished,
+            "to link": self.unlinked,
+            "to archive": self.unarchived,
+            "to announce": self.outbox,
             "blocked": self.blocked,
         }
         return (

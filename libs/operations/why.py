@@ -110,7 +110,7 @@ async def _batch(postgres: Postgres, batch: Record) -> Explanation:
         for name in ("accepted", "duplicate", "quarantined", "dead_lettered")
         if batch[name]
     )
-    sentences = [*said, f"It took {counts or 'nothing'}."]
+    sentences = [*said, f"Its events: {counts or 'none yet'}."]
     if batch["quarantined"] or batch["dead_lettered"]:
         commands.append(f"drp quarantine ls --batch {batch['id']}")
     if batch["closed_at"] is not None and batch["archived_at"] is None:

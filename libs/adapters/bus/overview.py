@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
@@ -171,14 +171,14 @@ class _Wanted(NamedTuple):
         return str(self.details["name"].decode())
 
 
-async def _streams(client: Redis, streams: Iterable[str]) -> dict[str, _There]:
+async def _streams(client: Redis, streams: Collection[str]) -> dict[str, _There]:
     async with client.pipeline(transaction=False) as pipeline:
         for stream in streams:
+            pipeline.xinfo_groups(stream)  # first: what is added before the other comes then counts as unread
             pipeline.xinfo_stream(stream)
-            pipeline.xinfo_groups(stream)
         answers = await pipeline.execute(raise_on_error=False)
     there = {}
-    for stream, about, groups in zip(streams, answers[::2], answers[1::2], strict=True):
+    for stream, groups, about in zip(streams, answers[::2], answers[1::2], strict=True):
         for answer in (about, groups):
             if isinstance(answer, Exception) and "no such key" not in str(answer):
                 raise answer
@@ -204,9 +204,9 @@ async def _groups(client: Redis, wanted: Sequence[_Wanted]) -> list[GroupOvervie
             lag=each.lag,
             oldest_pending_idle=oldest[0]["time_since_delivered"] / 1000 if oldest else None,
             consumers=tuple(sorted(one["name"].decode() for one in readers)),
-            first_unhandled=oldest[0]["message_id"].decode()
-            if oldest
-            else first.get((each.stream, each.name)),
+            first_unhandled=(
+                oldest[0]["message_id"].decode() if oldest else first.get((each.stream, each.name))
+            ),
         )
         for each, oldest, readers in zip(wanted, pending, consumers, strict=True)
     ]

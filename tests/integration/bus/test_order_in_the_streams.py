@@ -111,7 +111,7 @@ async def test_a_producer_waits_until_there_is_room(redis_url: str, raw: RawRedi
     bus = await connect(redis_url)
     await bus.publish("orders", [b"1", b"2", b"3"])
 
-    waiting = asyncio.create_task(bus.wait_for_room("orders", limit=3, timeout=10))
+    waiting = asyncio.create_task(bus.wait_for_room("orders", limit=3, timeout=60))
     await eventually(lambda: raw.xlen("orders"))
     assert not waiting.done()
     await raw.xtrim("orders", maxlen=2, approximate=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -292,16 +291,15 @@ async def test_what_needs_much_is_ended(
 async def test_pages_come_while_questions_are_answered_and_a_third_waits_or_is_told_to(
     seen: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(questions, "SHOWN", Limits(seconds=300.0))
     monkeypatch.setattr(questions, "WAITS", 0.2)
     asking = [asyncio.create_task(seen.http.get("/api/data", params={"sql": FOREVER})) for _ in range(3)]
     done, _ = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
     (third,) = done
     assert third.result().status_code == 503
     assert "others are being answered" in third.result().text
-    began = time.monotonic()
     await seen.page("/data")
-    assert time.monotonic() - began < 2
-    assert len(answering()) == questions.AT_ONCE
+    assert len(answering()) == questions.AT_ONCE  # they go on: it did not wait for them
     for one in asking:
         one.cancel()
     await asyncio.gather(*asking, return_exceptions=True)
@@ -309,7 +307,10 @@ async def test_pages_come_while_questions_are_answered_and_a_third_waits_or_is_t
     assert (await asked(seen, "SELECT 1"))["answer"]["rows"] == [[1]]
 
 
-async def test_a_question_ends_when_the_browser_leaves(seen: Console) -> None:
+async def test_a_question_ends_when_the_browser_leaves(
+    seen: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions, "SHOWN", Limits(seconds=300.0))
     app = seen.http._transport.app  # type: ignore[attr-defined]
     left, answers = asyncio.Event(), []
     scope = {
@@ -338,11 +339,11 @@ async def test_a_question_ends_when_the_browser_leaves(seen: Console) -> None:
         answers.append(message)
 
     serving = asyncio.create_task(app(scope, receive, send))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not answering():
             await asyncio.wait({serving}, timeout=0.02)
     left.set()
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(60):
         await serving
     assert not answering()
     assert answers[0]["status"] == 499

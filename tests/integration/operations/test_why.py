@@ -38,7 +38,7 @@ async def test_a_batch_on_its_way_says_what_it_waits_for(works: Works) -> None:
     closed = await explained(works, str(batch)[:13])
     assert (closed.state, closed.subject) == ("closed", f"batch:{batch}")
     assert "no generation has taken it up yet" in said(closed)
-    assert "It took 2 accepted. It is not archived yet." in said(closed)
+    assert "Its events: 2 accepted. It is not archived yet." in said(closed)
     await works.transformer.main.tend()
     assert "waits for the verdict" in said(await explained(works, batch))
     assert "waits for the verdict" in said(await explained(works, 1))

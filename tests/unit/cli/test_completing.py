@@ -102,5 +102,5 @@ def test_a_server_that_does_not_answer_holds_up_nobody(monkeypatch: pytest.Monke
         monkeypatch.setenv("DRP_POSTGRES_URL", f"postgresql://drp@127.0.0.1:{silent.getsockname()[1]}/drp")
         began = time.monotonic()
         assert completing.batches("") == []
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60  # psycopg by itself would wait for minutes
         silent.accept()[0].close()  # it was asked
