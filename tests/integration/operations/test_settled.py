@@ -84,7 +84,7 @@ async def test_a_batch_goes_from_open_to_published_and_archived(works: Works, bu
     await works.ingestor.landing.drain()
     found = await look(works, bus)
     assert (found.open, found.unpublished, found.unarchived, found.outbox) == (0, 1, 1, 1)
-    assert str(found) == "1 unpublished, 1 unarchived, 1 unannounced"
+    assert str(found) == "1 to publish, 1 to archive, 1 to announce"
 
     await works.archive()
     await works.transformer.main.tend()
@@ -148,7 +148,7 @@ async def test_waiting_tells_what_is_left_and_ends_when_all_is_done(works: Works
 async def test_when_the_time_is_up_it_says_what_was_left(works: Works, bus: Bus) -> None:
     await works.land(*orders_placed(2))
     with pytest.raises(
-        Transient, match=r"not settled within 0.1 s: 1 unpublished, 1 unarchived, 1 unannounced"
+        Transient, match=r"not settled within 0.1 s: 1 to publish, 1 to archive, 1 to announce"
     ):
         await wait_until_settled(works.postgres, bus, {"orders": works.dataset}, timeout=0.1)
 
@@ -173,7 +173,7 @@ async def test_readers_whose_link_has_yet_to_follow_the_pointer_are_waited_for(
     datasets = {"orders": works.dataset}
 
     found = await unsettled(works.postgres, bus, datasets, archive=True, warehouses=tmp_path)
-    assert (found.waiting, str(found)) == (True, "1 unlinked")
+    assert (found.waiting, str(found)) == (True, "1 to link")
     with pytest.raises(Transient, match="no transformer has moved the link"):
         await wait_for_link(works.postgres, tmp_path, timeout=0.1)
     waiting = asyncio.create_task(wait_for_link(works.postgres, tmp_path))
