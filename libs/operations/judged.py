@@ -25,7 +25,8 @@ __all__ = [
     "readable",
 ]
 
-_NUMBER: Final = re.compile(r"-?[\d.,]+(e[+-]?\d+)?( rows)?")
+_NUMBER: Final = re.compile(r"-?[\d.,]+(e[+-]?\d+)?( rows)?", re.ASCII)
+"""Great Expectations observes texts as lists of them, so that a text of digits stands in quotes."""
 
 _JUDGED: Final = """
 -- one row per rule of the newest judged generations of each dataset, newest first; one row for a generation without any

@@ -28,6 +28,8 @@ __all__ = ["Step", "TraceSpan", "Waterfall", "batch_trace", "fetch_traces", "ren
 
 LINKED_AT_MOST: Final = 32
 LINK_DEPTH: Final = 3
+AT_ONCE: Final = 100
+"""Traces that are asked for with one address: its length has a limit on the way."""
 BAR: Final = 28
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -251,11 +253,19 @@ def _trusted() -> ssl.SSLContext:
 
 
 async def _fetched(client: httpx.AsyncClient, ids: Sequence[str]) -> dict[str, list[TraceSpan]]:
-    """All of them with one question: Jaeger takes `traceID` as often as it is given, and leaves out what it lacks."""
+    found: dict[str, list[TraceSpan]] = {}
+    for first in range(0, len(ids), AT_ONCE):
+        found |= await _asked(client, ids[first : first + AT_ONCE])
+    return {trace_id: found.get(trace_id.zfill(32), []) for trace_id in ids}
+
+
+async def _asked(client: httpx.AsyncClient, ids: Sequence[str]) -> dict[str, list[TraceSpan]]:
+    """One question: Jaeger takes `traceID` as often as it is given, and leaves out what it lacks. Without a start some
+    of its stores leave out what is older than two days."""
     import httpx
 
     try:
-        answer = await client.get("/api/traces", params={"traceID": list(ids)})
+        answer = await client.get("/api/traces", params={"traceID": list(ids), "start": 0})
     except httpx.TransportError as error:
         why = str(error) or type(error).__name__
         raise Transient(f"the trace store at {client.base_url} does not answer", why=why) from error
@@ -263,14 +273,13 @@ async def _fetched(client: httpx.AsyncClient, ids: Sequence[str]) -> dict[str, l
         raise Transient(f"the trace store at {client.base_url} answered {answer.status_code}")
     try:
         document = msgspec.json.decode(answer.content)
-        found = {one["traceID"].zfill(32): _read(one) for one in document["data"] or []}
+        return {one["traceID"].zfill(32): _read(one) for one in document["data"] or []}
     except (msgspec.MsgspecError, KeyError, TypeError) as error:
         raise Permanent(
             f"{client.base_url} does not speak Jaeger's query API",
             why=f"{type(error).__name__}: {error}",
             fix="check DRP_TRACES_URL",
         ) from error
-    return {trace_id: found.get(trace_id, []) for trace_id in ids}
 
 
 def _read(trace: dict[str, Any]) -> list[TraceSpan]:

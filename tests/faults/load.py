@@ -13,7 +13,7 @@ import httpx
 from libs.testing.platform import RunningPlatform
 from libs.testing.waiting import until
 
-__all__ = ["Load"]
+__all__ = ["PER_REQUEST", "Load"]
 
 PER_REQUEST: Final = 500
 BREATH: Final = 0.1

@@ -20,7 +20,7 @@ from tests.faults.invariants import (
     assert_one_verdict_a_generation,
     assert_the_pointer_only_moved_on,
 )
-from tests.faults.load import Load
+from tests.faults.load import PER_REQUEST, Load
 
 pytestmark = pytest.mark.heavy
 
@@ -71,7 +71,7 @@ def test_killed_under_load_nothing_is_lost_and_nothing_doubled(
 
     after = platform.ledger()
     assert after.accepted - before.accepted == len(load.ids)
-    assert after.duplicate - before.duplicate <= load.repeated
+    assert after.duplicate - before.duplicate <= load.repeated + of_the_generator(victim)
     assert (after.quarantined, after.dead_lettered, after.unaccounted, after.in_flight) == (0, 0, 0, 0)
     assert list(after.problems) == []
     if victim not in ("generator", "redis"):
@@ -82,6 +82,11 @@ def test_killed_under_load_nothing_is_lost_and_nothing_doubled(
     assert_every_step_has_one_audit_row(platform)
     if victim == "archiver":
         assert platform.json("archive", "verify")["problems"] == []
+
+
+def of_the_generator(victim: str) -> int:
+    """Events that it may have published twice itself: Redis wrote them, and died before it said so."""
+    return VICTIMS[victim] * PER_REQUEST if victim == "redis" else 0
 
 
 def killed_at_work(platform: RunningPlatform, victim: str) -> None:

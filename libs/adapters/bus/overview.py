@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import ResponseError
 
 from libs.adapters.bus.client import redis_errors
 from libs.adapters.bus.entry import Entry, read_entry
@@ -176,15 +178,22 @@ async def _streams(client: Redis, streams: Collection[str]) -> dict[str, _There]
         for stream in streams:
             pipeline.xinfo_groups(stream)  # first: what is added before the other comes then counts as unread
             pipeline.xinfo_stream(stream)
-        answers = await pipeline.execute(raise_on_error=False)
-    there = {}
-    for stream, groups, about in zip(streams, answers[::2], answers[1::2], strict=True):
-        for answer in (about, groups):
-            if isinstance(answer, Exception) and "no such key" not in str(answer):
-                raise answer
-        if not isinstance(about, Exception) and not isinstance(groups, Exception):
-            there[stream] = _There(about, {each["name"].decode(): each for each in groups})
-    return there
+        answers = await _answers(pipeline, but="no such key")
+    return {
+        stream: _There(about, {each["name"].decode(): each for each in groups})
+        for stream, groups, about in zip(streams, answers[::2], answers[1::2], strict=True)
+        if not isinstance(about, ResponseError) and not isinstance(groups, ResponseError)
+    }
+
+
+async def _answers(pipeline: Pipeline, *, but: str | None = None) -> list[Any]:
+    """What was asked, answered. The first error is raised as Redis gave it: the pipeline would wrap its text, by which
+    its kind is told. Those that say `but` are answers."""
+    answers: list[Any] = await pipeline.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception) and (but is None or but not in str(answer)):
+            raise answer
+    return answers
 
 
 async def _groups(client: Redis, wanted: Sequence[_Wanted]) -> list[GroupOverview]:
@@ -192,8 +201,8 @@ async def _groups(client: Redis, wanted: Sequence[_Wanted]) -> list[GroupOvervie
         for each in wanted:
             pipeline.xpending_range(each.stream, each.name, min="-", max="+", count=1)
             pipeline.xinfo_consumers(each.stream, each.name)
-        answers = await pipeline.execute()
-    pending, consumers = answers[::2], answers[1::2]
+        answers = await _answers(pipeline)
+    pending, readers = answers[::2], answers[1::2]
     ahead = [each for each, oldest in zip(wanted, pending, strict=True) if not oldest and each.lag != 0]
     first = await _first_unread(client, ahead)
     return [
@@ -203,12 +212,12 @@ async def _groups(client: Redis, wanted: Sequence[_Wanted]) -> list[GroupOvervie
             pending=each.details["pending"],
             lag=each.lag,
             oldest_pending_idle=oldest[0]["time_since_delivered"] / 1000 if oldest else None,
-            consumers=tuple(sorted(one["name"].decode() for one in readers)),
+            consumers=tuple(sorted(one["name"].decode() for one in every)),
             first_unhandled=(
                 oldest[0]["message_id"].decode() if oldest else first.get((each.stream, each.name))
             ),
         )
-        for each, oldest, readers in zip(wanted, pending, consumers, strict=True)
+        for each, oldest, every in zip(wanted, pending, readers, strict=True)
     ]
 
 
@@ -218,7 +227,7 @@ async def _first_unread(client: Redis, wanted: Sequence[_Wanted]) -> dict[tuple[
         for each in wanted:
             start = f"({each.details['last-delivered-id'].decode()}"
             pipeline.xrange(each.stream, min=start, max="+", count=1)
-        answers: list[Found] = await pipeline.execute()
+        answers: list[Found] = await _answers(pipeline)
     return {
         (each.stream, each.name): found[0][0].decode()
         for each, found in zip(wanted, answers, strict=True)

@@ -4,7 +4,7 @@
 
 POST /v1/traces (protobuf, gzip too) · GET /api/services · /api/services/{service}/operations ·
 /api/operations?service= · /api/traces?service=&operation=&tags=&limit=&start=&end=&lookback=&minDuration= ·
-/api/traces/{id} · /livez · /readyz
+/api/traces?traceID=&traceID= · /api/traces/{id} · /livez · /readyz
 """
 
 from __future__ import annotations

@@ -22,9 +22,9 @@ from services.console.looks.staged import Staged
 __all__ = ["DIFFERING", "Counted", "LedgerWatch"]
 
 FIRST_WITHIN: Final = 2.0
-"""Seconds from its beginning that pages wait for the first count there is, or for one when the last took no longer."""
+"""Seconds from its beginning that pages wait for a count, if there is none yet or the last one took no longer."""
 STALE_AFTER: Final = 60.0
-"""Seconds after which a count that nobody renewed says little of now: a page waits for the next as for the first."""
+"""Seconds after which a count that nobody renewed says little of now: a page waits for the next, as said above."""
 COUNT_WITHIN: Final = 120.0
 LEAST_PAUSE: Final = 2.0
 _SHARE: Final = 10
@@ -95,11 +95,11 @@ class LedgerWatch:
     async def _count(self) -> None:
         began = time.monotonic()
         seen = await self._doors.look("ledger", self._verified, within=COUNT_WITHIN)
-        self._took = time.monotonic() - began
+        took = time.monotonic() - began
         self._missing = seen.missing
         if seen.value is not None:
-            self._counted = seen.value
-        self._not_before = time.monotonic() + max(LEAST_PAUSE, _SHARE * self._took)
+            self._counted, self._took = seen.value, took
+        self._not_before = time.monotonic() + max(LEAST_PAUSE, _SHARE * took)
 
     async def _verified(self) -> Counted:
         postgres, bus, datasets = await self._doors.postgres(), await self._doors.bus(), self._doors.datasets

@@ -51,10 +51,20 @@ async def test_each_status_finds_its_batches_and_no_others(works: Works) -> None
         found = await runs(works.postgres, status=status)
         assert (batch, {run.status for run in found}) == (found[0].id, {status})
     assert len(await runs(works.postgres)) == len(made) + 1
-    assert await runs(works.postgres, status="building") == []
     blocked = await runs(works.postgres, status="blocked")
     assert (blocked[0].verdict, blocked[0].generation) == ("fail", None)
     assert blocked[0].last_generation is not None
+
+
+async def test_a_batch_on_its_way_to_readers_is_building_then_built_then_passed(works: Works) -> None:
+    batch = (await works.land(*orders_placed(3)))["id"]
+    await works.transformer.main.tend()
+    await works.transformer.judge()
+    for state in ("building", "built", "passed"):
+        await works.postgres.execute("UPDATE ops.generations SET state = $1", state)
+        for status in ("building", "built", "passed"):
+            found = [run.id for run in await runs(works.postgres, status=status)]
+            assert found == ([batch] if status == state else [])
 
 
 @pytest.mark.parametrize("sort", list(SORTS))

@@ -10,6 +10,7 @@ import pytest
 from libs.adapters.postgres import Postgres
 from libs.adapters.telemetry import span
 from libs.errors import Permanent, Transient
+from libs.operations import trace
 from libs.operations.trace import batch_trace, fetch_traces
 from libs.runtime.processes import free_port
 from tests.integration.telemetry.conftest import Start
@@ -81,6 +82,22 @@ async def test_spans_that_never_came_are_named(traces: str, postgres: Postgres) 
     found = await batch_trace(postgres, traces, await a_batch(postgres, lost))
     assert found.missing == ["7" * 32]
     assert found.steps == []
+
+
+async def test_traces_are_asked_for_in_pieces_and_a_short_id_is_the_same_as_a_long_one(
+    start: Start, traces: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace, "AT_ONCE", 1)
+    telemetry = start("tested", traces)
+    with span("of 64 bits", parent=f"00-{'1' * 16:0>32}-{'2' * 16}-01"):
+        pass
+    with span("of 128 bits", root=True) as long:
+        pass
+    telemetry.flush()
+
+    found = await fetch_traces(traces, ["1" * 16, "9" * 32, long.trace_id])
+    names = {trace_id: [one.name for one in spans] for trace_id, spans in found.items()}
+    assert names == {"1" * 16: ["of 64 bits"], "9" * 32: [], long.trace_id: ["of 128 bits"]}
 
 
 async def test_an_open_batch_has_no_trace_yet(traces: str, postgres: Postgres) -> None:

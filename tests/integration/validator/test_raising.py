@@ -10,6 +10,7 @@ import pytest
 
 from libs.contracts.events import QualityFailed
 from libs.datasets import Comparison, CustomRule, Expectation, TableRule, TableRuleKind
+from libs.operations.judged import may_be_told
 from services.validator import tables
 from services.validator.handlers import Validator
 from services.validator.judge import Judge
@@ -103,18 +104,21 @@ async def test_what_duckdb_says_of_a_row_is_told_nowhere(
     await validator.close()
 
 
+@pytest.mark.parametrize("text", [PLANTED, "030123456"])
 async def test_a_text_that_was_observed_is_kept_with_the_result_and_told_nowhere_else(
-    bench: Bench, judge: Judge, caplog: pytest.LogCaptureFixture
+    bench: Bench, judge: Judge, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
-    number = await bench.build(await bench.land([Order(PLANTED)]))
+    number = await bench.build(await bench.land([Order(text)]))
     known = Expectation(
         "expect_column_most_common_value_to_be_in_set", {"column": "source_order_id", "value_set": ["o-1"]}
     )
     validator = validator_of(bench, judge, custom_rules=(a_rule("known", known),))
 
     assert await validator.judge_waiting() == ["fail"]
-    assert PLANTED in (await bench.result(number, "known"))["observed"]
-    assert not [text for text in await told_of(bench, number, caplog) if PLANTED in text]
+    observed = (await bench.result(number, "known"))["observed"]
+    assert text in observed
+    assert not may_be_told("custom", observed)
+    assert not [said for said in await told_of(bench, number, caplog) if text in said]
     await validator.close()
 
 
