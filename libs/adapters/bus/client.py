@@ -7,9 +7,10 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import (
@@ -28,6 +29,7 @@ from libs.errors import DrpError, Permanent, Transient
 
 __all__ = [
     "UNREACHABLE",
+    "answers_of",
     "check_durability",
     "ensure_groups",
     "open_client",
@@ -115,6 +117,16 @@ def translated(error: Exception, what: str) -> DrpError:
     if isinstance(error, ResponseError) and why.startswith(PASSING):
         return Transient(what, why=why)
     return Permanent(what, why=why)
+
+
+async def answers_of(pipeline: Pipeline, *, but: str | None = None) -> list[Any]:
+    """What was asked, answered. An error is raised as Redis gave it: the pipeline's own text hides its kind, and quotes
+    the command, what is published included. Those that say `but` are answers."""
+    answers: list[Any] = await pipeline.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception) and (but is None or but not in str(answer)):
+            raise answer
+    return answers
 
 
 async def ensure_groups(client: Redis, groups: Mapping[str, Sequence[str]]) -> None:

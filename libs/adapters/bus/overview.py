@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 from redis.exceptions import ResponseError
 
-from libs.adapters.bus.client import redis_errors
+from libs.adapters.bus.client import answers_of, redis_errors
 from libs.adapters.bus.entry import Entry, read_entry
 
 __all__ = [
@@ -178,7 +177,7 @@ async def _streams(client: Redis, streams: Collection[str]) -> dict[str, _There]
         for stream in streams:
             pipeline.xinfo_groups(stream)  # first: what is added before the other comes then counts as unread
             pipeline.xinfo_stream(stream)
-        answers = await _answers(pipeline, but="no such key")
+        answers = await answers_of(pipeline, but="no such key")
     return {
         stream: _There(about, {each["name"].decode(): each for each in groups})
         for stream, groups, about in zip(streams, answers[::2], answers[1::2], strict=True)
@@ -186,22 +185,12 @@ async def _streams(client: Redis, streams: Collection[str]) -> dict[str, _There]
     }
 
 
-async def _answers(pipeline: Pipeline, *, but: str | None = None) -> list[Any]:
-    """What was asked, answered. The first error is raised as Redis gave it: the pipeline would wrap its text, by which
-    its kind is told. Those that say `but` are answers."""
-    answers: list[Any] = await pipeline.execute(raise_on_error=False)
-    for answer in answers:
-        if isinstance(answer, Exception) and (but is None or but not in str(answer)):
-            raise answer
-    return answers
-
-
 async def _groups(client: Redis, wanted: Sequence[_Wanted]) -> list[GroupOverview]:
     async with client.pipeline(transaction=False) as pipeline:
         for each in wanted:
             pipeline.xpending_range(each.stream, each.name, min="-", max="+", count=1)
             pipeline.xinfo_consumers(each.stream, each.name)
-        answers = await _answers(pipeline)
+        answers = await answers_of(pipeline)
     pending, readers = answers[::2], answers[1::2]
     ahead = [each for each, oldest in zip(wanted, pending, strict=True) if not oldest and each.lag != 0]
     first = await _first_unread(client, ahead)
@@ -227,7 +216,7 @@ async def _first_unread(client: Redis, wanted: Sequence[_Wanted]) -> dict[tuple[
         for each in wanted:
             start = f"({each.details['last-delivered-id'].decode()}"
             pipeline.xrange(each.stream, min=start, max="+", count=1)
-        answers: list[Found] = await _answers(pipeline)
+        answers: list[Found] = await answers_of(pipeline)
     return {
         (each.stream, each.name): found[0][0].decode()
         for each, found in zip(wanted, answers, strict=True)
@@ -285,7 +274,7 @@ async def _pending(client: Redis, stream: str, group: str, *, last: str) -> Asyn
             async with client.pipeline(transaction=False) as pipeline:
                 for about in some:
                     pipeline.xrange(stream, min=about["message_id"], max=about["message_id"], count=1)
-                found = await pipeline.execute()
+                found = await answers_of(pipeline)
             for about, entries in zip(some, found, strict=True):
                 for entry_id, fields in entries:
                     yield read_entry(stream, entry_id, fields, deliveries=about["times_delivered"])

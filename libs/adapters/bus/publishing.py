@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 from redis.asyncio import Redis
 
-from libs.adapters.bus.client import redis_errors
+from libs.adapters.bus.client import answers_of, redis_errors
 from libs.adapters.bus.overview import unread
 from libs.errors import Transient
 
@@ -44,7 +44,7 @@ async def publish(
             async with client.pipeline(transaction=False) as pipeline:
                 for document in trip:
                     pipeline.xadd(stream, {b"data": document, **context})
-                ids.extend(entry_id.decode("ascii") for entry_id in await pipeline.execute())
+                ids.extend(entry_id.decode("ascii") for entry_id in await answers_of(pipeline))
     return ids
 
 

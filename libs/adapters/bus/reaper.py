@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from redis.exceptions import ResponseError
 
 from libs.adapters import metrics
-from libs.adapters.bus.client import UNREACHABLE
+from libs.adapters.bus.client import UNREACHABLE, answers_of
 from libs.adapters.bus.delivery import UNDELIVERABLE, Delivery
 from libs.adapters.bus.entry import Entry, read_entry
 
@@ -161,7 +161,7 @@ class Reaper:
         async with self._client.pipeline(transaction=False) as pipeline:
             for entry_id in ids:
                 pipeline.xrange(stream, min=entry_id, max=entry_id, count=1)
-            answers = await pipeline.execute()
+            answers = await answers_of(pipeline)
         return [
             (entry_id, read_entry(stream, *answer[0], deliveries=deliveries) if answer else None)
             for entry_id, answer in zip(ids, answers, strict=True)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from libs.errors import Permanent
+from libs.errors import Permanent, Transient
 from libs.testing.servers import RestartableRedis
 from tests.integration.bus.landing import Connect, RawRedis
 
@@ -51,6 +51,16 @@ async def test_publishing_to_what_is_no_stream_is_a_permanent_error(
     bus = await connect(redis_url)
     with pytest.raises(Permanent, match="cannot publish to orders"):
         await bus.publish("orders", [b"1"])
+
+
+async def test_a_write_that_redis_refuses_for_now_is_transient_and_quotes_nothing(
+    redis_server: RestartableRedis, own_redis: RawRedis, connect: Connect
+) -> None:
+    bus = await connect(redis_server.url)
+    await own_redis.config_set("min-replicas-to-write", 1)
+    with pytest.raises(Transient, match="NOREPLICAS") as caught:
+        await bus.publish("orders", [b"alice@secret.example"])
+    assert "alice" not in str(caught.value)
 
 
 async def test_bulk_publishing_is_not_one_round_trip_an_entry(
