@@ -55,7 +55,6 @@ class LedgerWatch:
         self._missing: Missing | None = None
         self._task: asyncio.Task[None] | None = None
         self._awaited_until = 0.0
-        self._took = 0.0
         self._not_before = 0.0
 
     @property
@@ -77,7 +76,8 @@ class LedgerWatch:
         if self.is_counting or time.monotonic() < self._not_before:
             return False
         self._task = asyncio.create_task(self._count(), name="count the ledger")
-        self._awaited_until = time.monotonic() + (FIRST_WITHIN if self._took <= FIRST_WITHIN else 0)
+        is_quick = self._counted is None or self._counted.seconds <= FIRST_WITHIN
+        self._awaited_until = time.monotonic() + (FIRST_WITHIN if is_quick else 0)
         return True
 
     async def newest(self) -> Seen[Counted]:
@@ -98,12 +98,12 @@ class LedgerWatch:
         took = time.monotonic() - began
         self._missing = seen.missing
         if seen.value is not None:
-            self._counted, self._took = seen.value, took
+            self._counted = seen.value
         self._not_before = time.monotonic() + max(LEAST_PAUSE, _SHARE * took)
 
     async def _verified(self) -> Counted:
-        postgres, bus, datasets = await self._doors.postgres(), await self._doors.bus(), self._doors.datasets
         at, began = datetime.now(UTC), time.monotonic()
+        postgres, bus, datasets = await self._doors.postgres(), await self._doors.bus(), self._doors.datasets
         reports = await verify_ledger(postgres, bus, datasets)
         staged = await self._staged.of(await files_that_readers_see(postgres))
         found = await unbalanced(postgres, datasets, Part(limit=DIFFERING + 1), taken=staged.taken)
