@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -21,6 +22,10 @@ STEADY: Final = 60.0
 """Seconds of life after which a death counts as the first again."""
 
 
+ERRORS: Final = frozenset({"ERROR", "CRITICAL", "FATAL", "PANIC"})
+OF_POSTGRES: Final = re.compile(r"\[\d+\] (ERROR|FATAL|PANIC):  (.*)")
+
+
 @dataclass(kw_only=True)
 class Child:
     """A server or service of the platform.
@@ -28,6 +33,7 @@ class Child:
     Args:
         start: starts its process anew.
         answers: whether it is ready.
+        told: the settings under which others reach it, where it is now.
     """
 
     name: str
@@ -37,6 +43,7 @@ class Child:
     url: str
     start: Callable[[], None]
     answers: Callable[[], bool]
+    told: Callable[[], Mapping[str, str]]
     ready: bool = False
     restarts: int = 0
     ever_ready: bool = False
@@ -49,10 +56,10 @@ class Child:
         self._began = time.monotonic()
         self.start()
 
-    def move(self, port: int) -> None:
-        """It will listen on another port of the loopback."""
+    def move(self, port: int, url: str) -> None:
+        """It is to be found elsewhere on the loopback."""
         self.port = port
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = url
 
     def look(self) -> str | None:
         """Start it again if that is due, notice that it died or is ready; returns what there is to tell."""
@@ -69,7 +76,7 @@ class Child:
     def last_words(self) -> str:
         """The last error among its log's last lines, else the last line."""
         records = [_told(line) for line in self.daemon.last_lines(20)]
-        errors = [message for level, message in records if level in {"ERROR", "CRITICAL"}]
+        errors = [message for level, message in records if level in ERRORS]
         return (errors or [message for _, message in records] or ["its log is empty"])[-1]
 
     def part(self) -> Part:
@@ -108,12 +115,13 @@ class Child:
 
 
 def _told(line: str) -> tuple[str, str]:
-    """Level and message of a log line; a line that isn't JSON is a message."""
+    """Level and message of a log line: a service's JSON or PostgreSQL's; any other line is a message."""
     try:
         record = json.loads(line)
         return str(record["level"]), str(record["message"])
     except (ValueError, KeyError, TypeError):
-        return "", line
+        told = OF_POSTGRES.search(line)
+        return (told[1], told[2]) if told else ("", line)
 
 
 def _how_it_ended(code: int | None) -> str:

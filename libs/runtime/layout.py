@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -29,6 +29,8 @@ SERVICES: Final = {
 }
 """Name to module, in the order they are started."""
 
+NOTHING: Final[Mapping[str, str]] = {}
+
 PREFERRED_PORTS: Final = {"generator": 8000, "console": 8080}
 
 NICENESS: Final = {"transformer": 10, "validator": 10, "archiver": 10}
@@ -40,37 +42,29 @@ OF_ONE_PROCESS: Final = frozenset(
 )
 
 
-def embedded_servers(home: Path, settings: ServiceSettings) -> tuple[list[Child], dict[str, str]]:
-    """The servers that no setting names, in the order to start them, and the settings that then name them.
+def embedded_servers(home: Path, settings: ServiceSettings) -> list[Child]:
+    """The servers that no setting names, in the order to start them.
 
     The slow starters come first, PostgreSQL, whose start waits for initdb, last.
     """
-    servers: list[tuple[str, Server]] = []
-    told: dict[str, str] = {}
+    servers: list[Child] = []
     if settings.s3_endpoint_url is None:
         objects = ObjectServer(home, free_port())
-        servers.append(("objects", objects))
-        told |= {
-            "DRP_S3_ENDPOINT_URL": objects.url,
+        keys = {
             "DRP_S3_ACCESS_KEY": objects.access_key,
             "DRP_S3_SECRET_KEY": objects.secret_key,
             "DRP_S3_REGION": objects.region,
         }
+        servers.append(_server_child("objects", objects, ["DRP_S3_ENDPOINT_URL"], keys))
     if settings.otlp_endpoint is None:
-        traces = TraceServer(home, free_port())
-        servers.append(("traces", traces))
-        told |= {"OTEL_EXPORTER_OTLP_ENDPOINT": traces.url}
-        if settings.traces_url is None:
-            told["DRP_TRACES_URL"] = traces.url
+        asked = ["DRP_TRACES_URL"] if settings.traces_url is None else []
+        names = ["OTEL_EXPORTER_OTLP_ENDPOINT", *asked]
+        servers.append(_server_child("traces", TraceServer(home, free_port()), names))
     if settings.redis_url is None:
-        redis = RedisServer(home, free_port())
-        servers.append(("redis", redis))
-        told["DRP_REDIS_URL"] = redis.url
+        servers.append(_server_child("redis", RedisServer(home, free_port()), ["DRP_REDIS_URL"]))
     if settings.postgres_url is None:
-        postgres = PostgresServer(home, free_port())
-        servers.append(("postgres", postgres))
-        told["DRP_POSTGRES_URL"] = postgres.url
-    return [_server_child(name, server) for name, server in servers], told
+        servers.append(_server_child("postgres", PostgresServer(home, free_port()), ["DRP_POSTGRES_URL"]))
+    return servers
 
 
 def shared_environment(home: Path, settings: ServiceSettings, embedded: Mapping[str, str]) -> dict[str, str]:
@@ -121,7 +115,8 @@ def service_child(
 
     def start() -> None:
         if not is_free(child.port):  # somebody took it while the process was away
-            child.move(_port_of(name))
+            port = _port_of(name)
+            child.move(port, _address(port))
         env = {**absolute_paths(os.environ), **environment, **own, "DRP_HTTP_PORT": str(child.port)}
         daemon.start(command, env=env, cwd=Path.cwd())
 
@@ -131,15 +126,20 @@ def service_child(
         kind="service",
         daemon=daemon,
         port=port,
-        url=f"http://127.0.0.1:{port}",
+        url=_address(port),
         start=start,
         answers=lambda: readiness(child.port, pid=daemon.pid) is None,
+        told=lambda: {f"DRP_{name.upper().replace('-', '_')}_URL": child.url},
     )
     return child
 
 
 def _port_of(name: str) -> int:
     return next_free_port(PREFERRED_PORTS[name]) if name in PREFERRED_PORTS else free_port()
+
+
+def _address(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
 
 
 def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
@@ -157,16 +157,24 @@ def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _server_child(name: str, server: Server) -> Child:
-    return Child(
+def _server_child(name: str, server: Server, urls: Sequence[str], more: Mapping[str, str] = NOTHING) -> Child:
+    """urls: the settings that name it. more: further ones that its clients need."""
+
+    def start() -> None:
+        server.start()
+        child.move(server.port, _without_password(server.url))
+
+    child = Child(
         name=name,
         kind="server",
         daemon=server.daemon,
         port=server.port,
         url=_without_password(server.url),
-        start=server.start,
+        start=start,
         answers=server.answers,
+        told=lambda: {**dict.fromkeys(urls, server.url), **more},
     )
+    return child
 
 
 def _without_password(url: str) -> str:

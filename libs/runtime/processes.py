@@ -16,6 +16,7 @@ from typing import Final
 __all__ = ["Process", "free_port", "give_way", "is_free", "next_free_port", "wait_for_end"]
 
 LOWEST_PORT: Final = 15_000
+_handed_out: Final[set[int]] = set()
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,18 @@ def give_way(niceness: int) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on.
+    """A port of the loopback that nobody listens on, another one at each call of a process.
 
     Not one of those that the system hands to outgoing connections: a server that is away for a moment would
     find its port taken by some client, or a client that retries would be connected to itself.
     """
     tries = [secrets.randbelow(_first_of_outgoing() - LOWEST_PORT) + LOWEST_PORT for _ in range(50)]
-    found = next((bound for port in (*tries, 0) if (bound := _bound(port))), None)
+    # One handed out before may not be listened on yet.
+    unused = [port for port in tries if port not in _handed_out]
+    found = next((bound for port in (*unused, 0) if (bound := _bound(port))), None)
     if found is None:
         raise OSError("the system has no free port on the loopback")
+    _handed_out.add(found)
     return found
 
 

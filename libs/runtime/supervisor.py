@@ -39,7 +39,8 @@ __all__ = ["PartStatus", "PlatformStatus", "down", "environment", "status", "up"
 
 READY_WITHIN: Final = 90.0
 AND_FOR_EACH_MORE: Final = 10.0
-"""Seconds for each replica beside the first of its service: processes that start share the processors."""
+"""Seconds in which one part more must become ready, and for each replica beside the first of its service: processes
+that start share the processors, and those of a busy machine take long."""
 HOPELESS: Final = 3
 """Deaths of a process that was never ready after which up() gives up."""
 DRAIN_WITHIN: Final = 9.5
@@ -70,7 +71,7 @@ def up(
 
     Raises:
         Permanent: it runs already, the data is of a newer version, or a process doesn't stay up.
-        Transient: not ready within a minute and a half, and ten seconds for each further replica.
+        Transient: no further part became ready for a minute and a half, and ten seconds for each further replica.
     """
     place = Home(home)
     place.check_format()
@@ -114,7 +115,7 @@ class _Supervisor:
         self._started_at = datetime.now(UTC)
         self._servers: list[Child] = []
         self._rooms: list[Child] = []
-        self._environment: dict[str, str] = {}
+        self._settings = ServiceSettings()
         self._signals = 0
 
     def run(self) -> None:
@@ -137,34 +138,30 @@ class _Supervisor:
     def _live(self) -> None:
         began = time.monotonic()
         more = len(replicas(self._services, self._scale)) - len(self._services)
-        deadline = began + READY_WITHIN + AND_FOR_EACH_MORE * more
+        patience = READY_WITHIN + AND_FOR_EACH_MORE * more
         self._home.write_failure(None)
         if (left := self._home.read()) is not None:
             _end_parts(left.parts)
         self._start_servers()
-        self._until(self._stores_are_ready, deadline=deadline)
+        self._until(self._servers_are_ready, patience=patience)
         self._migrate()
         self._start_services()
-        self._until(self._all_are_ready, deadline=deadline)
+        self._until(self._all_are_ready, patience=patience)
         self._tell(f"ready after {time.monotonic() - began:.1f} s")
         while True:
             self._look()
 
     def _start_servers(self) -> None:
-        settings = ServiceSettings()
-        folder = self._home.folder
-        self._servers, embedded = embedded_servers(folder, settings)
-        self._environment = shared_environment(folder, settings, embedded)
+        self._servers = embedded_servers(self._home.folder, self._settings)
         for child in self._servers:
             child.begin()
             self._write()
 
     def _start_services(self) -> None:
+        environment = self._shared()
         for name, replica in replicas(self._services, self._scale):
             module = self._services[name]
-            self._rooms.append(
-                service_child(self._home.folder, name, module, self._environment, replica=replica)
-            )
+            self._rooms.append(service_child(self._home.folder, name, module, environment, replica=replica))
         for child in self._rooms:
             child.begin()
         self._write()
@@ -173,11 +170,15 @@ class _Supervisor:
         """Here, though any service would: six at once would wait for each other."""
         from libs.adapters.postgres import migrate
 
-        for name in asyncio.run(migrate(self._environment["DRP_POSTGRES_URL"])):
+        for name in asyncio.run(migrate(self._shared()["DRP_POSTGRES_URL"])):
             self._tell(f"migrated the database: {name}")
 
-    def _stores_are_ready(self) -> bool:
-        return all(child.ready for child in self._servers if child.name in {"redis", "postgres"})
+    def _shared(self) -> dict[str, str]:
+        return shared_environment(self._home.folder, self._settings, _told(self._servers))
+
+    def _servers_are_ready(self) -> bool:
+        """All: until it first answers, a server may still move, and no service is told twice where it is."""
+        return all(child.ready for child in self._servers)
 
     def _all_are_ready(self) -> bool:
         return all(child.ready for child in self._all)
@@ -186,9 +187,12 @@ class _Supervisor:
     def _all(self) -> list[Child]:
         return [*self._servers, *self._rooms]
 
-    def _until(self, condition: Callable[[], bool], *, deadline: float) -> None:
+    def _until(self, condition: Callable[[], bool], *, patience: float) -> None:
+        most, since = 0, time.monotonic()
         while not condition():
             self._look()
+            if (ready := sum(child.ready for child in self._all)) > most:
+                most, since = ready, time.monotonic()
             for child in self._all:
                 if child.restarts >= HOPELESS and not child.ever_ready:
                     raise Permanent(
@@ -196,7 +200,7 @@ class _Supervisor:
                         why=child.last_words(),
                         fix=f"read {child.daemon.log}",
                     )
-            if time.monotonic() > deadline:
+            if time.monotonic() > since + patience:
                 raise Transient("the platform is not ready in time", why=self._what_is_missing())
 
     def _look(self) -> None:
@@ -215,7 +219,6 @@ class _Supervisor:
         me = Process.of(os.getpid())
         if me is None:
             raise Transient("cannot tell when this process was started")
-        urls = {f"DRP_{child.name.upper().replace('-', '_')}_URL": child.url for child in self._rooms}
         self._home.write(
             State(
                 pid=me.pid,
@@ -223,7 +226,7 @@ class _Supervisor:
                 started_at=self._started_at,
                 ready=bool(self._rooms) and all(child.ready for child in self._all),
                 parts=[child.part() for child in self._all],
-                environment=self._environment | urls,
+                environment=self._shared() | _told(self._rooms),
             )
         )
 
@@ -244,6 +247,10 @@ class _Supervisor:
 
     def _heard(self, _number: int, _frame: FrameType | None) -> None:
         self._signals += 1
+
+
+def _told(children: list[Child]) -> dict[str, str]:
+    return {name: value for child in children for name, value in child.told().items()}
 
 
 def _what_is_wrong(child: Child) -> str | None:

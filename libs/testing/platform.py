@@ -200,4 +200,4 @@ class RunningPlatform:
             part = self.part(name)
             return part.ready and (part.restarts or 0) >= restarts
 
-        asyncio.run(until(back, timeout=60, every=0.1))
+        asyncio.run(until(back, every=0.1))

@@ -22,7 +22,7 @@ async def until(
 ) -> T: ...
 @overload
 async def until(condition: Callable[[], T], *, timeout: float = ..., every: float = ...) -> T: ...  # noqa: ASYNC109
-async def until(condition: Callable[[], T | Awaitable[T]], *, timeout: float = 60, every: float = 0.02) -> T:  # noqa: ASYNC109 - the usual name
+async def until(condition: Callable[[], T | Awaitable[T]], *, timeout: float = 240, every: float = 0.02) -> T:  # noqa: ASYNC109 - the usual name
     """What the condition returns once that is truthy. timeout and every in seconds.
 
     Raises:

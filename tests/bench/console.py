@@ -71,7 +71,7 @@ def main() -> int:
         if not platform.json("batches", "ls"):
             _fill(urls, arguments.orders, arguments.per_batch)
         _wait_for_rest(platform)
-        with httpx.Client(base_url=urls["DRP_CONSOLE_URL"], trust_env=False, timeout=60) as http:
+        with httpx.Client(base_url=urls["DRP_CONSOLE_URL"], trust_env=False, timeout=240) as http:
             pages = [measured(http, path, arguments.requests) for path in _PAGES]
     if arguments.json:
         sys.stdout.write(json.dumps([asdict(page) for page in pages], indent=2) + "\n")

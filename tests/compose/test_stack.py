@@ -43,7 +43,7 @@ def stack(new_stack: Callable[..., Stack]) -> Stack:
     """Built and started as a user does it."""
     made = new_stack()
     made.compose("up", "-d", "--build", timeout=900)
-    wait(lambda: made.drp("status", expect=None).returncode == 0, timeout=120)
+    wait(lambda: made.drp("status", expect=None).returncode == 0, timeout=300)
     return made
 
 
@@ -203,7 +203,7 @@ def test_a_killed_container_comes_back_and_all_settles(stack: Stack, real_orders
     ):
         wait(lambda: entries(stack) > before)
         kill_its_process(stack, container)
-        assert publishing.wait(timeout=120) == 0
+        assert publishing.wait(timeout=240) == 0
     wait(lambda: stack.inspect(container)["State"]["Health"]["Status"] == "healthy")
     stack.settle()
 
@@ -240,7 +240,7 @@ def test_it_stops_in_time_and_finds_its_data_again(stack: Stack) -> None:
     assert set(codes) == {0}, "killed rather than drained"
     stack.compose("down")
     stack.compose("up", "-d")
-    wait(lambda: stack.drp("status", expect=None).returncode == 0, timeout=120)
+    wait(lambda: stack.drp("status", expect=None).returncode == 0, timeout=300)
 
     assert_the_figures(stack)
     assert ledger(stack)["accepted"] == 2 * ORDERS + 1
@@ -258,7 +258,7 @@ def test_the_override_of_the_page_brings_datasets_to_every_service(stack: Stack,
     file = tmp_path / "docker-compose.override.yml"
     file.write_text(override.replace("./datasets", str(ROOT / "tests/data/datasets")))
     stack.compose("up", "-d", files=("docker-compose.yml", str(file)))
-    wait(lambda: stack.drp("status", expect=None).returncode == 0, timeout=120)
+    wait(lambda: stack.drp("status", expect=None).returncode == 0, timeout=300)
 
     for service in sorted(SERVICES):
         found = {each["dataset"] for each in stack.json("ledger", "verify", service=service)}

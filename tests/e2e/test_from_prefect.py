@@ -228,7 +228,7 @@ async def test_a_server_that_is_away_for_a_moment_is_tried_again(
             rows = prefect.asked("task_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})
             return [row["state"]["name"] for row in rows] == ["AwaitingRetry"]
 
-        await until(waiting, timeout=60, every=0.1)
+        await until(waiting, every=0.1)
         async with LossyProxy(real.geturl(), door):
             done = await asyncio.to_thread(prefect.heard)
     assert done["state"] == "Completed", done

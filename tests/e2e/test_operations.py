@@ -76,7 +76,7 @@ class Operator:
 
     def until_there(self, sql: str) -> None:
         async def wait(stores: Stores) -> None:
-            await until(lambda: stores.postgres.fetchval(f"SELECT EXISTS ({sql})"), timeout=90, every=0.2)
+            await until(lambda: stores.postgres.fetchval(f"SELECT EXISTS ({sql})"), every=0.2)
 
         self.platform.with_stores(wait)
 
@@ -177,7 +177,7 @@ def test_lag_is_seen_and_producers_are_told_to_wait(operator: Operator) -> None:
 
     with operator.platform.hanging("ingestor"):
         operator.platform.with_stores(fill)
-        asyncio.run(until(refused, timeout=60))
+        asyncio.run(until(refused))
         said = operator.types("Lag grows, producers get 503", expect=[0, 3, 0, 0])
         assert "ingestor" in said
         assert "lag" in said
@@ -232,7 +232,7 @@ def test_a_server_that_is_away_is_named(operator: Operator) -> None:
     with operator.platform.hanging("redis"):
         said = operator.types("A server is away", expect=[3, 3])
         assert "not guaranteed" in said
-    asyncio.run(until(lambda: operator.platform.run("status").returncode == 0, timeout=60))
+    asyncio.run(until(lambda: operator.platform.run("status").returncode == 0))
 
 
 def test_the_disk_is_looked_at(operator: Operator) -> None:

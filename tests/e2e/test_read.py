@@ -159,4 +159,4 @@ def test_the_rules_say_what_is_so(changing: Changing) -> None:
     assert rejected == [{"rule": "amount_not_negative", "rules": ["amount_not_negative"]}]
     assert home.stat().st_mode & 0o077 == 0
     assert Path(changing.environment["CURRENT"]).is_symlink()
-    asyncio.run(until(lambda: len(list((home / "warehouse/orders").glob("gen-*.duckdb"))) <= 2, timeout=60))
+    asyncio.run(until(lambda: len(list((home / "warehouse/orders").glob("gen-*.duckdb"))) <= 2))

@@ -147,7 +147,7 @@ def test_a_restore_that_is_interrupted_is_begun_again(kept: Kept, platform: Runn
 
 
 async def first_landed(stores: Stores) -> None:
-    await until(lambda: stores.postgres.fetchval("SELECT EXISTS (SELECT FROM ops.entries)"), timeout=90)
+    await until(lambda: stores.postgres.fetchval("SELECT EXISTS (SELECT FROM ops.entries)"))
 
 
 def test_the_documented_commands_restore_from_a_copy_of_the_archive(

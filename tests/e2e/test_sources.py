@@ -54,7 +54,7 @@ def piped(platform: RunningPlatform, body: bytes, *arguments: str) -> Any:
         env=platform.environment,
         input=body,
         capture_output=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -83,7 +83,7 @@ def pulling(
         assert running.stderr is not None
         heard = until_said(running.stderr, once)
         running.send_signal(end)
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=240)
     return running.returncode, json.loads(out), heard + err
 
 

@@ -96,7 +96,7 @@ def killed_at_work(platform: RunningPlatform, victim: str) -> None:
     assert pid is not None
 
     async def caught(stores: Stores) -> None:
-        await until(lambda: stores.postgres.fetchval(AT_WORK[victim]), timeout=60)
+        await until(lambda: stores.postgres.fetchval(AT_WORK[victim]))
         os.kill(pid, signal.SIGKILL)
 
     if victim in AT_WORK:

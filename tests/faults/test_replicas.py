@@ -175,7 +175,7 @@ def names_of(platform: RunningPlatform) -> set[str]:
 def generated(platform: RunningPlatform) -> Counter[str]:
     """Made-up orders with known faults; how many there are of each kind."""
     made: Counter[str] = Counter()
-    with httpx.Client(base_url=platform.urls["DRP_GENERATOR_URL"], trust_env=False, timeout=60) as client:
+    with httpx.Client(base_url=platform.urls["DRP_GENERATOR_URL"], trust_env=False, timeout=240) as client:
         for seed in range(RUNS):
             run = {"count": GENERATED, "faults": FAULTS, "seed": seed}
             made.update(client.post("/v1/runs", json=run).raise_for_status().json()["made"])
@@ -189,7 +189,7 @@ def planted(platform: RunningPlatform) -> None:
         for n in range(200)
     ]
     url = platform.urls["DRP_GENERATOR_URL"] + "/v1/orders"
-    httpx.post(url, json=orders, trust_env=False, timeout=60).raise_for_status()
+    httpx.post(url, json=orders, trust_env=False, timeout=240).raise_for_status()
 
 
 async def one_of_each_is_killed(platform: RunningPlatform, stores: Stores) -> list[str]:
@@ -197,7 +197,7 @@ async def one_of_each_is_killed(platform: RunningPlatform, stores: Stores) -> li
     processes = {name: process_of(platform, name) for name in names_of(platform)}
     killed = []
     for kind in CONSUMERS:
-        consumer = await until(partial(stores.postgres.fetchval, AT_WORK[kind]), timeout=60)
+        consumer = await until(partial(stores.postgres.fetchval, AT_WORK[kind]))
         name = consumer.removesuffix("-1")
         processes[name].send(signal.SIGKILL)
         killed.append(name)
@@ -222,7 +222,7 @@ async def paused_with_entries_in_hand(platform: RunningPlatform, stores: Stores,
         replica.send(signal.SIGCONT)
         return False
 
-    await until(caught, timeout=60, every=0.005)
+    await until(caught, every=0.005)
 
 
 def everything_dies(platform: RunningPlatform, *, paused: str) -> None:
@@ -231,7 +231,7 @@ def everything_dies(platform: RunningPlatform, *, paused: str) -> None:
     replica = process_of(platform, paused)
     state.supervisor.send(signal.SIGKILL)
     replica.send(signal.SIGKILL)
-    assert wait_for_end([part.process for part in state.parts if part.process is not None], timeout=60)
+    assert wait_for_end([part.process for part in state.parts if part.process is not None], timeout=240)
 
 
 def process_of(platform: RunningPlatform, name: str) -> Process:
@@ -248,7 +248,7 @@ def shared_among(platform: RunningPlatform, prefix: str, replicas: int) -> None:
             found = {row["opened_by"]: row["orders"] for row in await stores.postgres.fetch(SHARES, prefix)}
             return len(found) == replicas and min(found.values()) >= sum(found.values()) / replicas / 4
 
-        await until(is_fair, timeout=90, every=0.2)
+        await until(is_fair, every=0.2)
 
     platform.with_stores(fair)
 

@@ -4,8 +4,8 @@
 
 One file an object: a line of JSON (key, metadata, checksums), then the body. One request at a time touches
 the objects, so `If-None-Match: *` is decided once, and nobody is shown an object that isn't on disk yet.
-Bodies stay on disk, not in memory. Not kept over a restart: unfinished multipart uploads, old versions,
-bucket settings.
+Bodies stay on disk, not in memory. GET /readyz says which process this is, so no bucket can be called that. Not
+kept over a restart: unfinished multipart uploads, old versions, bucket settings.
 """
 
 from __future__ import annotations
@@ -182,6 +182,9 @@ class Durable:
             replies.append(reply)
             return lambda _: None
 
+        if environ["PATH_INFO"] == "/readyz":
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [msgspec.json.encode({"status": "ok", "pid": os.getpid()})]
         if length := environ.get("CONTENT_LENGTH"):
             # Read before the lock: a slow client holds up only itself.
             environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(int(length)))

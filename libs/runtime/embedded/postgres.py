@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Final
 
@@ -48,39 +47,15 @@ class PostgresServer(Server):
         # Without TLS no driver looks for certificates in a HOME that may be another user's, closed to us.
         return f"postgresql://{USER}:{self._secret()}@127.0.0.1:{self.port}/{DATABASE}?sslmode=disable"
 
-    def start(self) -> None:
-        """Make the data folder if there is none (half a second) and start the server.
-
-        Raises:
-            Permanent: the data could not be made; says what PostgreSQL said.
-        """
+    def _begin(self) -> None:
         self.daemon.end_stale()
         if not self._data.exists():
             self._make_data()
         self._drop_foreign_lock()
         self._launch()
 
-    def wait_ready(self, timeout: float = 30) -> None:
-        """Wait until it takes connections.
-
-        Raises:
-            Permanent: it ended, and again on further tries; the log's last lines say why.
-            Transient: it is still starting after the time (seconds).
-        """
-        deadline = time.monotonic() + timeout
-        for last in (False, False, True):
-            try:
-                self.daemon.wait_until(self.answers, timeout=deadline - time.monotonic())
-            except Permanent:
-                # The children of a postmaster that was killed may hold its memory for a moment longer.
-                if last:
-                    raise
-                time.sleep(0.5)
-                self._launch()
-            else:
-                return
-
-    def answers(self) -> bool:
+    def _is_ready(self) -> bool:
+        """It says so itself."""
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except OSError:

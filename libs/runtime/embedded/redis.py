@@ -33,13 +33,13 @@ class RedisServer(Server):
     def url(self) -> str:
         return f"redis://default:{self._secret()}@127.0.0.1:{self.port}/0"
 
-    def start(self) -> None:
+    def _begin(self) -> None:
         private_folder(self._folder)
         configuration = self._folder / "redis.conf"
         write_private(configuration, self._configuration().encode())
         self.daemon.start([self._binary or _packaged_binary(), configuration])
 
-    def answers(self) -> bool:
+    def _is_ready(self) -> bool:
         """It replies to PING, so its data is loaded."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:

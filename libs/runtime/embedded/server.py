@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import socket
+import time
 from abc import ABC, abstractmethod
 
+from libs.errors import Permanent
 from libs.runtime.embedded.daemon import Daemon
+from libs.runtime.processes import free_port, is_free
+from libs.runtime.readiness import readiness
 
 __all__ = ["Server", "listens"]
 
@@ -16,6 +20,7 @@ class Server(ABC):
     def __init__(self, daemon: Daemon, port: int) -> None:
         self.daemon = daemon
         self.port = port
+        self._answered = False
 
     @property
     @abstractmethod
@@ -26,26 +31,43 @@ class Server(ABC):
     def pid(self) -> int | None:
         return self.daemon.pid
 
-    @abstractmethod
     def start(self) -> None:
         """Start it, and make its data folder if there is none.
+
+        On another port if somebody took its own before it ever answered there: nobody knows it by that yet.
 
         Raises:
             Permanent: it cannot be started; says why.
         """
+        if not self._answered and not is_free(self.port):
+            self.port = free_port()
+        self._begin()
 
     def answers(self) -> bool:
         """It is ready."""
-        return listens(self.port)
+        ready = self._is_ready()
+        self._answered = self._answered or ready
+        return ready
 
     def wait_ready(self, timeout: float = 30) -> None:
         """Wait until it answers. timeout in seconds.
 
         Raises:
-            Permanent: it ended; the log's last lines say why.
+            Permanent: it ended, and again on further tries; the log's last lines say why.
             Transient: it is still starting after the time.
         """
-        self.daemon.wait_until(self.answers, timeout=timeout)
+        deadline = time.monotonic() + timeout
+        for last in (False, False, True):
+            try:
+                self.daemon.wait_until(self.answers, timeout=deadline - time.monotonic())
+            except Permanent:
+                # Its port was taken; or what it was before was killed and holds its memory for a moment longer.
+                if last:
+                    raise
+                time.sleep(0.5)
+                self.start()
+            else:
+                return
 
     def stop(self, *, timeout: float = 10) -> None:
         self.daemon.stop(timeout=timeout)
@@ -53,6 +75,13 @@ class Server(ABC):
     def kill(self) -> None:
         """End it as a power cut would."""
         self.daemon.kill()
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Its process, on its port."""
+
+    def _is_ready(self) -> bool:
+        return readiness(self.port, pid=self.daemon.pid) is None
 
 
 def listens(port: int, host: str = "127.0.0.1") -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import re
 import sqlite3
 import time
@@ -131,7 +132,7 @@ class _TraceStore:
         return _json({"status": "ok"})
 
     async def ready(self, _: Request) -> Response:
-        return _json({"status": "ok", "spans": await self._read(self._disk.count)})
+        return _json({"status": "ok", "pid": os.getpid(), "spans": await self._read(self._disk.count)})
 
     async def _read(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._reading, work)

@@ -22,7 +22,7 @@ class TraceServer(Server):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
+    def _begin(self) -> None:
         private_folder(self._folder)
         module = "libs.runtime.embedded.trace_store"
         self.daemon.start([sys.executable, "-m", module, "--folder", self._folder, "--port", str(self.port)])

@@ -89,7 +89,7 @@ def on_a_terminal(drp: Drp, *arguments: str, answer: str = "", **environment: st
         drawn = b""
         while piece := _read(ours):
             drawn += piece
-        out, _ = running.communicate(timeout=120)
+        out, _ = running.communicate(timeout=240)
     os.close(ours)
     return Said(running.returncode, out.decode(), drawn.decode())
 
@@ -121,5 +121,5 @@ def interrupted(drp: Drp, arguments: Sequence[str], *, once: str) -> Said:
         assert running.stderr is not None
         heard = until_said(running.stderr, once)
         running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=240)
     return Said(running.returncode, out, heard + err)

@@ -153,7 +153,7 @@ def test_an_attached_platform_tells_its_parts_and_ends_with_ctrl_c(drp: Drp) -> 
         assert running.stdout is not None
         document = until_said(running.stdout, "\n}\n")
         running.send_signal(signal.SIGINT)
-        rest, err = running.communicate(timeout=60)
+        rest, err = running.communicate(timeout=240)
     found = json.loads(document)
     assert (running.returncode, rest, found["ready"], found["home"]) == (
         0,

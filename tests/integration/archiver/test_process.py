@@ -95,11 +95,11 @@ async def test_what_lands_and_what_is_published_is_archived_and_told(
     works: Works, start: Start, redis_url: str
 ) -> None:
     _, address = await start()
-    await until(lambda: ready(address), timeout=60)
+    await until(lambda: ready(address))
     await works.land(*orders_placed(10), an_event(amount="NaN"))
     await works.publish()
 
-    await until(all_archived(works), timeout=60)
+    await until(all_archived(works))
 
     assert await sound(works, works.objects) == 5
     assert len(await works.told(ArchiveStored)) == 2
@@ -109,7 +109,7 @@ async def test_what_lands_and_what_is_published_is_archived_and_told(
     from redis.asyncio import Redis
 
     async with Redis.from_url(redis_url) as redis:
-        await until(lambda: redis.xlen(ARCHIVE), timeout=60)
+        await until(lambda: redis.xlen(ARCHIVE))
 
 
 async def test_killed_again_and_again_it_archives_everything_once(works: Works, start: Start) -> None:
@@ -118,14 +118,14 @@ async def test_killed_again_and_again_it_archives_everything_once(works: Works, 
     marked = "SELECT count(*) > $1 FROM ops.batches WHERE archived_at IS NOT NULL"
     for more_than in (0, 2, 4):
         victim, _ = await start()
-        await until(lambda: works.postgres.fetchval(marked, more_than), timeout=60, every=0.005)  # noqa: B023
+        await until(lambda: works.postgres.fetchval(marked, more_than), every=0.005)  # noqa: B023
         victim.send_signal(signal.SIGKILL)
         await victim.wait()
         if more_than == 0:
             await works.publish()
     await start()
 
-    await until(all_archived(works), timeout=60)
+    await until(all_archived(works))
 
     assert await sound(works, works.objects) == 8 * 2 + 2
     assert len(await works.told(ArchiveStored)) == 9
@@ -138,7 +138,7 @@ async def test_while_the_store_is_away_it_waits_says_so_and_goes_on(
     endpoint = S3Endpoint(server.url, "archive", server.access_key, server.secret_key, server.region)
     await works.land(an_event("o-1"))
     _, address = await start(DRP_S3_ENDPOINT_URL=server.url, DRP_S3_BUCKET="archive")
-    await until(lambda: _unready_because(address, "object store"), timeout=60)
+    await until(lambda: _unready_because(address, "object store"))
     await works.publish()
     assert (await works.transformer.generation())["state"] == "published"
     try:
@@ -146,9 +146,9 @@ async def test_while_the_store_is_away_it_waits_says_so_and_goes_on(
         server.wait_ready()
         objects = await open_objects(endpoint)
 
-        await until(all_archived(works), timeout=60)
+        await until(all_archived(works))
 
-        await until(lambda: ready(address), timeout=60)
+        await until(lambda: ready(address))
         assert await sound(works, objects) == 4
         await objects.close()
     finally:
@@ -164,11 +164,11 @@ async def test_switched_off_it_needs_no_store(works: Works, start: Start) -> Non
     await works.land(an_event("o-1"))
     await works.publish()
     process, address = await start(DRP_ARCHIVE="off", DRP_S3_ENDPOINT_URL="", DRP_S3_ACCESS_KEY="")
-    await until(lambda: ready(address), timeout=60)
+    await until(lambda: ready(address))
 
     async def is_off() -> bool:
         return bool((await works.transformer.generation())["archive_state"] == "off")
 
-    await until(is_off, timeout=60)
+    await until(is_off)
     process.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(process.wait(), 60) == 0

@@ -79,5 +79,5 @@ async def test_everything_that_is_stuck_is_told(
         return len(await told()) >= len(flows)
 
     asked: Callable[[], object] = all_told
-    await until(asked, timeout=60)
+    await until(asked)
     assert await told() == flows

@@ -20,7 +20,7 @@ async def connect() -> AsyncIterator[Connect]:
     async with AsyncExitStack() as stack:
 
         async def connected(url: str, *, consumer: str = "one", tuning: Tuning = HURRIED) -> Bus:
-            bus = await Bus.connect(url, service="test", consumer=consumer, timeout=60, tuning=tuning)
+            bus = await Bus.connect(url, service="test", consumer=consumer, timeout=240, tuning=tuning)
             stack.push_async_callback(bus.stop)
             return bus
 

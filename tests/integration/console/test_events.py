@@ -98,7 +98,7 @@ async def test_what_a_consumer_has_in_hand_is_counted_with_it(console: Opened, r
         found = (await seen.json("/api/events"))["consumers"] or []
         return [(one["name"], one["pending"]) for one in found if one["pending"]] == [("ingestor-9", 1)]
 
-    await until(told, timeout=60)
+    await until(told)
     assert "1 entries were given out" in await seen.text("/events")
 
 

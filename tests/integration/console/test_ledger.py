@@ -269,7 +269,7 @@ async def test_an_old_count_says_nothing_of_now_when_redis_goes(
     async def counted() -> bool:
         return (await seen.json("/api/ledger"))["counted"] is not None
 
-    await until(counted, timeout=60)
+    await until(counted)
     assert (await seen.json("/api/ledger"))["verdict"]["state"] != "unknown"
     redis_server.stop()
     page = await seen.json("/api/ledger")

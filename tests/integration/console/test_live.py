@@ -33,7 +33,7 @@ async def at_rest(seen: Console) -> dict[str, float]:
         watch = seen.room.ledger
         return before == marks and watch.told is not None and not watch.is_counting
 
-    await until(counted_all, timeout=60)
+    await until(counted_all)
     return marks
 
 
@@ -99,7 +99,7 @@ async def test_what_moved_is_counted_and_told_though_no_page_is_asked_for(
         await seen.json("/api/live")
         return sum(report.accepted for report in (seen.room.ledger.told or ([],))[0]) == 3
 
-    await until(told, timeout=60)
+    await until(told)
     marks = await at_rest(seen)
     drawn = (await seen.page("/")).partition('data-at="')[2].partition('"')[0]
     assert float(drawn) > marks["flow"]

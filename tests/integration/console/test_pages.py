@@ -252,7 +252,7 @@ async def test_a_server_that_goes_and_comes_is_missed_and_found_again(
     async def found() -> bool:
         return "Redis can't be asked" not in await seen.text("/")
 
-    await until(found, timeout=60)
+    await until(found)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ async def ready(url: str) -> AsyncIterator[httpx.AsyncClient]:
             except httpx.TransportError:
                 return False
 
-        await until(answers, timeout=60)
+        await until(answers)
         yield http
 
 
@@ -80,7 +80,7 @@ async def test_by_itself_it_publishes_at_its_rate_and_never_an_id_twice(run: Run
         async def enough() -> bool:
             return len(await made(redis_url)) > 600
 
-        await until(enough, timeout=60, every=0.2)
+        await until(enough, every=0.2)
     events = await made(redis_url)
     assert len({event["id"] for event in events}) == len(events)
     negative = sum(event["data"]["amount"].startswith("-") for event in events)

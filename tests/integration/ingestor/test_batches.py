@@ -105,7 +105,7 @@ async def test_a_batch_in_the_middle_of_a_landing_is_left_to_its_owner(
     await postgres.execute("UPDATE ops.batches SET opened_at = opened_at - interval '10 s'")
     async with postgres.transaction() as landing:
         await landing.execute("UPDATE ops.batches SET received = received")
-        await asyncio.wait_for(room.landing.close_overdue(), 30)
+        await asyncio.wait_for(room.landing.close_overdue(), 240)
 
     assert [batch["state"] for batch in await room.batches()] == ["open"]
 

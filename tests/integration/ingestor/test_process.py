@@ -90,7 +90,7 @@ async def settled(room: Room, *, slots: int) -> None:
         all_closed = all(batch["state"] == "closed" for batch in await room.batches())
         return all_closed and counts.get("received", 0) + counts.get("dead_lettered", 0) >= slots
 
-    await until(is_settled, timeout=60, every=0.05)
+    await until(is_settled, every=0.05)
 
 
 def has_landed(postgres: Postgres, *, more_than: int = 0) -> Callable[[], Awaitable[bool]]:
@@ -110,7 +110,7 @@ async def test_ingestors_killed_under_load_lose_nothing_and_double_nothing(
     victim = await processes.start("ingestor-1")
     for part in range(6):
         await bus.publish_events(orders.stream, events[part * 5_000 : (part + 1) * 5_000], per_entry=100)
-        await until(has_landed(postgres, more_than=part * 5_000), timeout=60, every=0.01)
+        await until(has_landed(postgres, more_than=part * 5_000), every=0.01)
         if part < 4:
             victim.send_signal(signal.SIGKILL)
             await victim.wait()
@@ -139,7 +139,7 @@ async def test_an_event_that_kills_every_process_is_found_and_the_others_land(
         async def is_found_or_has_killed(process: asyncio.subprocess.Process = process) -> bool:
             return process.returncode is not None or bool(await room.quarantine())
 
-        await until(is_found_or_has_killed, timeout=60)
+        await until(is_found_or_has_killed)
         deaths += process.returncode is not None
         assert deaths < 20
 
@@ -158,7 +158,7 @@ async def test_an_ingestor_that_is_asked_to_stop_closes_its_batch_and_tells_of_i
     processes.environment["DRP_BATCH_MAX_AGE"] = "3600"
     process = await processes.start("ingestor-1")
     await bus.publish_events(orders.stream, [json.dumps(an_event()).encode()])
-    await until(has_landed(postgres), timeout=60)
+    await until(has_landed(postgres))
     process.terminate()
 
     assert await asyncio.wait_for(process.wait(), 60) == 0
@@ -183,4 +183,4 @@ async def test_the_stream_is_trimmed_once_everything_in_it_was_handled(
     async def is_trimmed() -> bool:
         return await bus.length(orders.stream) <= 1
 
-    await until(is_trimmed, timeout=60)
+    await until(is_trimmed)

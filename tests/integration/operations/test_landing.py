@@ -16,7 +16,7 @@ async def test_entries_are_waited_for_and_told_by_disposition(works: Works) -> N
     again = an_entry(first.data[1:-1], b'"no event"')
     other = an_entry(*orders_placed(5))
     waiting = asyncio.create_task(
-        wait_until_landed(works.postgres, "orders", [first.id, again.id], timeout=60)
+        wait_until_landed(works.postgres, "orders", [first.id, again.id], timeout=240)
     )
     await works.ingestor.land(first, other)
     assert not waiting.done()

@@ -62,7 +62,7 @@ async def test_readers_are_said_to_see_the_earlier_generation_once_they_do(
     async def moved() -> bool:
         return going_back.done() or await works.transformer.current() == 1
 
-    await until(moved, timeout=60)
+    await until(moved)
     assert not going_back.done()  # for what readers open is generation 2 still
     await works.transformer.main.tend()
 

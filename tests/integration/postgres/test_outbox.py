@@ -102,7 +102,7 @@ async def test_a_bus_that_is_down_delays_and_loses_nothing(postgres: Postgres) -
 
     await until(lambda: bus.sent)
     stop.set()
-    await asyncio.wait_for(running, 30)
+    await asyncio.wait_for(running, 240)
     assert len(bus.sent) == 1
 
 
@@ -117,7 +117,7 @@ async def test_a_nudge_is_not_lost_and_needs_no_poll(postgres: Postgres) -> None
         await until(lambda expected=expected: len(bus.sent) == expected)  # type: ignore[misc]
     await tell(postgres, uuid4())
     stop.set()
-    await asyncio.wait_for(running, 30)
+    await asyncio.wait_for(running, 240)
 
     assert len(bus.sent) == 4, "what is announced before the stop is sent before the end"
 

@@ -18,6 +18,11 @@ def test_a_taken_port_is_passed_over() -> None:
         assert next_free_port(port) > port
 
 
+def test_a_port_is_handed_out_once() -> None:
+    handed_out = [free_port() for _ in range(500)]
+    assert len(set(handed_out)) == 500
+
+
 def test_a_port_is_none_that_an_outgoing_connection_could_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "_first_of_outgoing", lambda: 20_000)
     assert all(15_000 <= free_port() < 20_000 for _ in range(20))

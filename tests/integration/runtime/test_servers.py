@@ -81,15 +81,43 @@ def test_a_number_that_is_somebody_elses_by_now_is_left_alone(tmp_path: Path) ->
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    manifest = tmp_path / "redis" / "appendonlydir" / "appendonly.aof.manifest"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text("not one\n")
+    server = RedisServer(tmp_path, free_port())
+    server.start()
+    with pytest.raises(Permanent, match=r"redis ended at its start: .*logs/redis\.log") as caught:
+        server.wait_ready()
+    server.stop()
+    assert "manifest" in str(caught.value)
+
+
+def test_a_port_that_was_taken_before_the_server_ever_answered_is_left_to_who_has_it(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", free_port()))
         taken.listen()
         server = RedisServer(tmp_path, taken.getsockname()[1])
         server.start()
-        with pytest.raises(Permanent, match=r"redis ended at its start: .*logs/redis\.log") as caught:
-            server.wait_ready()
+        server.wait_ready()
         server.stop()
-    assert "in use" in str(caught.value).lower()
+        assert server.port != taken.getsockname()[1]
+
+
+def test_a_server_that_is_known_by_its_port_stays_there(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path, free_port())
+    server.start()
+    server.wait_ready()
+    server.stop()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", server.port))
+        taken.listen()
+        server.start()
+        assert server.port == taken.getsockname()[1]
+        with pytest.raises(Permanent, match="ended at its start"):
+            server.wait_ready()
+    server.start()
+    server.wait_ready()
+    server.stop()
 
 
 @pytest.mark.skipif(

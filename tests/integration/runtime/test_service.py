@@ -54,10 +54,10 @@ class Running:
         return None if answer is None else answer.status_code
 
     async def ready(self) -> None:
-        await until(lambda: self.status("/readyz") == 200, timeout=60)
+        await until(lambda: self.status("/readyz") == 200)
 
     def ended(self) -> int:
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=240)
 
 
 @pytest.fixture

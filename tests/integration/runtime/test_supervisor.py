@@ -190,7 +190,7 @@ def test_a_killed_supervisor_takes_everything_with_it(home: Path) -> None:
     assert state is not None
     state.supervisor.send(signal.SIGKILL)
     left = [process(part) for part in state.parts]
-    assert wait_for_end(left, timeout=60)
+    assert wait_for_end(left, timeout=240)
     assert supervisor.status(home).running is False
     up(home)
     assert supervisor.status(home).ready
@@ -298,7 +298,7 @@ def test_ctrl_c_leaves_no_process(home: Path, number: signal.Signals) -> None:
     child = attached(home)
     follow(child, "ready after")
     child.send_signal(number)
-    child.communicate(timeout=60)
+    child.communicate(timeout=240)
     assert child.returncode == 0
     assert processes_of(home) == []
 
@@ -307,7 +307,7 @@ def test_down_ends_an_attached_up(home: Path) -> None:
     child = attached(home)
     follow(child, "ready after")
     supervisor.down(home)
-    child.communicate(timeout=60)
+    child.communicate(timeout=240)
     assert child.returncode == 0
 
 
@@ -318,7 +318,7 @@ def test_a_service_that_ignores_the_request_to_end_is_killed(
     child = attached(home)
     follow(child, "ready after")
     child.send_signal(signal.SIGINT)
-    said, _ = child.communicate(timeout=60)
+    said, _ = child.communicate(timeout=240)
     assert "one did not stop in time and is killed" in said
     assert processes_of(home) == []
 
@@ -350,7 +350,7 @@ def test_a_plain_user_needs_no_more_than_root(monkeypatch: pytest.MonkeyPatch) -
         )
         follow(child, "ready after")
         child.send_signal(signal.SIGINT)
-        child.communicate(timeout=60)
+        child.communicate(timeout=240)
         assert child.returncode == 0
         assert processes_of(folder) == []
     finally:

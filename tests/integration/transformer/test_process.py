@@ -124,7 +124,7 @@ async def test_an_event_is_enough_to_build_and_another_to_publish(room: Room, st
     async def is_built() -> bool:
         return await state(room) == "built"
 
-    await until(is_built, timeout=60)
+    await until(is_built)
     await bus.publish(QUALITY, [quality_passed(await room.judge())])
 
     async def is_published() -> bool:
@@ -150,7 +150,7 @@ async def test_no_event_is_needed(room: Room, start: Start) -> None:
     async def is_built() -> bool:
         return await state(room) == "built"
 
-    await until(is_built, timeout=60)
+    await until(is_built)
     await room.judge()
 
     async def is_published() -> bool:
@@ -171,7 +171,7 @@ async def test_a_transformer_killed_in_a_build_is_followed_by_one_that_does_it(
     async def is_built() -> bool:
         return await state(room) == "built"
 
-    await until(is_built, timeout=60)
+    await until(is_built)
     assert await room.states() == ["abandoned", "built"]
     assert len(await room.announced(WarehouseBuilt)) == 1
     assert await room.announced(WarehousePublished) == []

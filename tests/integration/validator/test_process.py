@@ -108,8 +108,8 @@ async def test_a_bad_candidate_goes_from_the_stream_to_the_webhook(
     validator, address = await start("validator")
     audit, audit_address = await start("audit")
     async with httpx.AsyncClient(trust_env=False) as client:
-        await until(lambda: is_ready(client, address), timeout=60)
-        await until(lambda: is_ready(client, audit_address), timeout=60)
+        await until(lambda: is_ready(client, address))
+        await until(lambda: is_ready(client, audit_address))
         await tell(bench, redis_url, number)
 
         longest, began = 0.0, time.monotonic()
@@ -144,7 +144,7 @@ async def test_a_validator_killed_while_it_judges_leaves_the_candidate_to_the_ne
     number = await bench.build(await bench.land(orders(100)))
     victim, address = await start("validator")
     async with httpx.AsyncClient(trust_env=False) as client:
-        await until(lambda: is_ready(client, address), timeout=60)
+        await until(lambda: is_ready(client, address))
     victim.send_signal(signal.SIGKILL)
     await victim.wait()
     assert await bench.generation(number) == ("built", None)
@@ -154,4 +154,4 @@ async def test_a_validator_killed_while_it_judges_leaves_the_candidate_to_the_ne
     async def judged() -> bool:
         return await bench.generation(number) == ("passed", "pass")
 
-    await until(judged, timeout=60)
+    await until(judged)

@@ -22,7 +22,7 @@ def offered(line: str, environment: Mapping[str, str] | None = None) -> dict[str
         "_TYPER_COMPLETE_FISH_ACTION": "get-args",
         "_TYPER_COMPLETE_ARGS": line,
     }
-    done = subprocess.run([DRP], env=asked, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([DRP], env=asked, capture_output=True, text=True, timeout=240, check=False)
     assert done.stderr == ""
     found = (offer.partition("\t") for offer in done.stdout.splitlines() if offer)
     return {value: said for value, _, said in found}

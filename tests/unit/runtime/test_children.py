@@ -57,6 +57,7 @@ class Stage:
             url="http://room",
             start=self.start,
             answers=lambda: True,
+            told=dict,
         )
 
     def start(self) -> None:
@@ -74,6 +75,17 @@ def test_its_death_is_told_with_its_last_error() -> None:
     told = stage.child.look()
     assert told == "room ended (killed by SIGKILL), started again in 0.5 s; its last words: no disk"
     assert not stage.child.ready
+
+
+@pytest.mark.usefixtures("clock")
+def test_the_last_error_of_postgres_is_told_not_that_it_is_shut_down() -> None:
+    stage = Stage()
+    stage.daemon.lines = [
+        '2026-11-28 22:40:18.045 UTC [14] LOG:  could not bind IPv4 address "127.0.0.1": Address already in use',
+        "2026-11-28 22:40:18.045 UTC [14] FATAL:  could not create any TCP/IP sockets",
+        "2026-11-28 22:40:18.045 UTC [14] LOG:  database system is shut down",
+    ]
+    assert stage.child.last_words() == "could not create any TCP/IP sockets"
 
 
 def test_each_death_is_waited_out_longer(clock: Clock) -> None:

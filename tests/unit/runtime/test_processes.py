@@ -27,7 +27,7 @@ def test_a_number_given_to_another_process_is_not_signalled() -> None:
 def test_a_process_that_ended_and_waits_for_its_parent_is_not_alive() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     found = Process.of(child.pid)
-    assert found is None or wait_for_end([found], timeout=60)
+    assert found is None or wait_for_end([found], timeout=240)
     assert Process.of(child.pid) is None
     child.wait()
 

@@ -32,7 +32,7 @@ async def test_rounds_publish_what_is_new_and_go_on_after_a_failure(
         if len(outcomes) == 4:
             this.stop.set()
 
-    total = await asyncio.wait_for(this.repeat(0.01, told=told), 60)
+    total = await asyncio.wait_for(this.repeat(0.01, told=told), 240)
 
     assert [one.events if isinstance(one, Pulled) else str(one) for one in outcomes] == [
         3,
@@ -61,7 +61,7 @@ async def test_what_can_not_work_ends_it_after_a_few_rounds_without_a_good_one(
     outcomes: list[Pulled | DrpError] = []
 
     with pytest.raises(Permanent, match="answered 401 x, 3 rounds in a row"):
-        await asyncio.wait_for(a_pull(bus, orders, api.url).repeat(0.01, told=outcomes.append), 60)
+        await asyncio.wait_for(a_pull(bus, orders, api.url).repeat(0.01, told=outcomes.append), 240)
 
     assert [isinstance(one, Pulled) for one in outcomes] == [True, False, False, True, *[False] * 4]
 
@@ -76,7 +76,7 @@ async def test_the_total_says_why_the_last_round_failed(bus: Bus, orders: Datase
             if len(api.asked) == 3:
                 this.stop.set()
 
-        total = await asyncio.wait_for(this.repeat(0.01, told=told), 60)
+        total = await asyncio.wait_for(this.repeat(0.01, told=told), 240)
         assert (total.rounds, total.failed, total.error) == (3, 1 if error is None else 2, error)
 
 
@@ -90,5 +90,5 @@ async def test_a_pause_ends_when_it_is_told_to_stop(
     running = asyncio.create_task(this.repeat(600, told=lambda _: None))
     await until(lambda: api.asked)
     this.stop.set()
-    total = await asyncio.wait_for(running, 60)
+    total = await asyncio.wait_for(running, 240)
     assert (total.rounds, total.failed, len(api.asked)) == (1, 1, 1)
