@@ -156,8 +156,7 @@ class Bus:
         if self._stopped.is_set():
             return
         self._stopped.set()
-        for each in self._subscriptions:
-            each.interrupt()
+        await asyncio.gather(*(each.interrupt() for each in self._subscriptions))
         if self._broker is not None:
             winding_up = [each.wind_up() for each in self._subscriptions]
             await asyncio.gather(self._broker.stop(), *winding_up)

@@ -90,6 +90,7 @@ class Subscription:
         self._window = window
         self._reaper = Reaper(delivery)
         self._reading = False
+        self._starting = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._subscriber = broker.subscriber(
             stream=WindowedStream(
@@ -111,9 +112,14 @@ class Subscription:
         """Finish what an earlier process left, then read on. Returns at once."""
         self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._reaper.renew())]
 
-    def interrupt(self) -> None:
-        """Let the handler finish what it does, and begin nothing more."""
+    async def interrupt(self) -> None:
+        """Let the handler finish what it does, and begin nothing more.
+
+        Waits for a start that is under way: FastStream, stopped in it, leaves the connection open that it was making.
+        """
         self._delivery.stopping.set()
+        async with self._starting:
+            pass
 
     async def wind_up(self) -> None:
         """Wait for our own tasks, as long as for a handler."""
@@ -143,9 +149,10 @@ class Subscription:
         try:
             await self._drain()
             await wait_until_ready(self._delivery.client)
-            if self._delivery.stopping.is_set():
-                return
-            await self._subscriber.start()
+            async with self._starting:
+                if self._delivery.stopping.is_set():
+                    return
+                await self._subscriber.start()
             self._reading = True
             await self._reaper.run()
         except (RedisError, OSError, DrpError) as error:

@@ -107,6 +107,23 @@ async def test_stopping_while_a_handler_backs_off_does_not_wait_for_it(
     assert pending["times_delivered"] == 0
 
 
+async def test_a_bus_that_is_stopped_while_it_starts_leaves_no_connection(
+    redis_server: RestartableRedis,
+    own_redis: RawRedis,
+    connect: Connect,
+    reading: Subscribe,
+    landing: Landing,
+) -> None:
+    """At whichever step of the event loop: FastStream has to be started before it can be stopped."""
+    for steps in range(80):
+        bus = await reading(await connect(redis_server.url), landing)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await bus.stop()
+        left = [client["lib-name"] for client in await own_redis.client_list()]
+        assert "faststream" not in left, f"stopped after {steps} steps"
+
+
 async def test_a_drained_bus_reads_no_more_and_can_still_publish(
     redis_url: str, raw: RawRedis, connect: Connect, reading: Subscribe, landing: Landing
 ) -> None:
