@@ -48,8 +48,18 @@ class Api:
     asked: list[dict[str, str]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     url: str = ""
+    _serving: set[asyncio.Future[None]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering = asyncio.ensure_future(self._answer(reader, writer))
+        self._serving.add(answering)
+        await answering
+
+    async def idle(self) -> None:
+        """Every connection is closed."""
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         line, *rest = head.splitlines()
         self.lines.append(line)

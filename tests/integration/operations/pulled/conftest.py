@@ -33,6 +33,7 @@ async def api() -> AsyncIterator[Api]:
     this.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/orders"
     yield this
     server.close()
+    await this.idle()
     await server.wait_closed()
 
 
