@@ -29,8 +29,6 @@ SERVICES: Final = {
 }
 """Name to module, in the order they are started."""
 
-NOTHING: Final[Mapping[str, str]] = {}
-
 PREFERRED_PORTS: Final = {"generator": 8000, "console": 8080}
 
 NICENESS: Final = {"transformer": 10, "validator": 10, "archiver": 10}
@@ -55,7 +53,7 @@ def embedded_servers(home: Path, settings: ServiceSettings) -> list[Child]:
             "DRP_S3_SECRET_KEY": objects.secret_key,
             "DRP_S3_REGION": objects.region,
         }
-        servers.append(_server_child("objects", objects, ["DRP_S3_ENDPOINT_URL"], keys))
+        servers.append(_server_child("objects", objects, ["DRP_S3_ENDPOINT_URL"], **keys))
     if settings.otlp_endpoint is None:
         asked = ["DRP_TRACES_URL"] if settings.traces_url is None else []
         names = ["OTEL_EXPORTER_OTLP_ENDPOINT", *asked]
@@ -157,7 +155,7 @@ def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _server_child(name: str, server: Server, urls: Sequence[str], more: Mapping[str, str] = NOTHING) -> Child:
+def _server_child(name: str, server: Server, urls: Sequence[str], **more: str) -> Child:
     """urls: the settings that name it. more: further ones that its clients need."""
 
     def start() -> None:

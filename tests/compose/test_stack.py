@@ -48,7 +48,7 @@ def stack(new_stack: Callable[..., Stack]) -> Stack:
 
 
 def wait(condition: Callable[[], object], *, timeout: float = 60) -> None:
-    asyncio.run(until(condition, timeout=timeout, every=0.5))
+    asyncio.run(until(condition, within=timeout, every=0.5))
 
 
 def publish(stack: Stack, orders: Path, *options: str) -> None:

@@ -71,7 +71,7 @@ class Changing:
     async def archived(stores: Stores) -> None:
         """A snapshot is in the store; so something is published, too."""
         asked = "SELECT EXISTS (SELECT FROM ops.archive_objects WHERE kind = 'snapshot')"
-        await until(lambda: stores.postgres.fetchval(asked), timeout=PATIENCE)
+        await until(lambda: stores.postgres.fetchval(asked), within=PATIENCE)
 
     def stop(self) -> None:
         """Nothing is published any more. Fails if publishing did."""
@@ -133,7 +133,7 @@ def test_what_is_open_stays_as_it_is_though_its_file_is_removed(changing: Changi
         before = warehouse.execute(QUERY).fetchone()
         assert before is not None
         (file,) = warehouse.execute("SELECT path FROM duckdb_databases() WHERE NOT internal").fetchall()[0]
-        asyncio.run(until(lambda: not Path(file).exists(), timeout=PATIENCE))
+        asyncio.run(until(lambda: not Path(file).exists(), within=PATIENCE))
 
         assert warehouse.execute(QUERY).fetchone() == before
     (now,) = changing.platform.ask(QUERY)

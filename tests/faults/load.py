@@ -58,7 +58,7 @@ class Load:
     def goes_on(self, requests: int = 5) -> None:
         """Wait until so many more requests were acknowledged."""
         wanted = len(self.ids) + requests * PER_REQUEST
-        asyncio.run(until(lambda: len(self.ids) >= wanted or self._failed, timeout=PATIENCE))
+        asyncio.run(until(lambda: len(self.ids) >= wanted or self._failed, within=PATIENCE))
 
     def _run(self) -> None:
         try:

@@ -151,6 +151,8 @@ class Bus:
     async def drain(self) -> None:
         """Stop reading: let handlers finish, Tuning.graceful seconds at most, and hand back what isn't done.
 
+        Three seconds more if Redis goes away in the middle of a start, for that is finished first.
+
         Publishing goes on, for those who still have something to say. Does nothing the second time.
         """
         if self._stopped.is_set():

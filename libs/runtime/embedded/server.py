@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from abc import ABC, abstractmethod
+from typing import Final
 
 from libs.errors import Permanent
 from libs.runtime.embedded.daemon import Daemon
@@ -12,6 +13,10 @@ from libs.runtime.processes import free_port, is_free
 from libs.runtime.readiness import readiness
 
 __all__ = ["Server", "listens"]
+
+PAUSE: Final = 0.5
+"""Seconds before a server that ended is tried again. The children of a killed PostgreSQL hold its memory for a moment,
+and nothing that could be waited for shows until when."""
 
 
 class Server(ABC):
@@ -49,7 +54,7 @@ class Server(ABC):
         self._answered = self._answered or ready
         return ready
 
-    def wait_ready(self, timeout: float = 30) -> None:
+    def wait_ready(self, timeout: float = 240) -> None:
         """Wait until it answers. timeout in seconds.
 
         Raises:
@@ -61,10 +66,10 @@ class Server(ABC):
             try:
                 self.daemon.wait_until(self.answers, timeout=deadline - time.monotonic())
             except Permanent:
-                # Its port was taken; or what it was before was killed and holds its memory for a moment longer.
+                # Its port was taken, or what it was before it was killed has not wholly ended.
                 if last:
                     raise
-                time.sleep(0.5)
+                time.sleep(PAUSE)
                 self.start()
             else:
                 return

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -118,7 +119,7 @@ async def test_killed_again_and_again_it_archives_everything_once(works: Works, 
     marked = "SELECT count(*) > $1 FROM ops.batches WHERE archived_at IS NOT NULL"
     for more_than in (0, 2, 4):
         victim, _ = await start()
-        await until(lambda: works.postgres.fetchval(marked, more_than), every=0.005)  # noqa: B023
+        await until(partial(works.postgres.fetchval, marked, more_than), every=0.005)
         victim.send_signal(signal.SIGKILL)
         await victim.wait()
         if more_than == 0:

@@ -53,4 +53,4 @@ class Subscribe(Protocol):
 async def eventually(condition: Callable[[], Awaitable[object]], *, wait: float = 60) -> None:
     """until() for a condition that has to be awaited. wait in seconds."""
     asked: Callable[[], Any] = condition
-    await until(asked, timeout=wait)
+    await until(asked, within=wait)
